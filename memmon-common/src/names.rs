@@ -1,0 +1,27 @@
+//! Names of maps, programs and globals in the eBPF object, spelled once.
+
+/// Read-only global with the [`crate::offsets::KernelFacts`] of the running kernel.
+pub const KERNEL_FACTS: &str = "KERNEL_FACTS";
+/// Read-only global with the [`crate::offsets::Settings`] of this load.
+pub const SETTINGS: &str = "SETTINGS";
+
+/// Per-CPU hash: [`crate::event::SwapOutKey`] to pages.
+pub const SWAP_OUT: &str = "SWAP_OUT";
+/// Per-CPU hash: cgroup id to pages written by `__swap_writepage`.
+pub const SWAP_WRITE: &str = "SWAP_WRITE";
+/// Per-CPU hash: cgroup id to pages read back from swap.
+pub const SWAP_READ: &str = "SWAP_READ";
+/// Per-CPU array of [`crate::event::total`].
+pub const TOTALS: &str = "TOTALS";
+/// Hash: cgroup id to [`crate::event::CriticalState`].
+pub const CRITICAL: &str = "CRITICAL";
+/// Array of `u64`: one bit per cgroup id modulo [`crate::offsets::FILTER_BITS`], set if such an id may be critical.
+pub const CRITICAL_FILTER: &str = "CRIT_FILTER";
+/// Hash: thread id to [`crate::event::StallStart`].
+pub const STALLED: &str = "STALLED";
+/// Hash: [`crate::event::StallKey`] to [`crate::event::StallHistogram`].
+pub const STALLS: &str = "STALLS";
+/// Ring buffer of [`crate::event::SwapOutEvent`].
+pub const EVENTS: &str = "EVENTS";
+/// Ring buffer of [`crate::event::CgroupEvent`].
+pub const CGROUPS: &str = "CGROUPS";

@@ -1,0 +1,2 @@
+//! Runs the agent.
+fn main() {}
