@@ -1,7 +1,6 @@
 //! Swap-out: the tracepoint that counts every page, and the second ledger at `__swap_writepage`.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{btf_tracepoint, fentry},
     programs::{BtfTracePointContext, FEntryContext},
 };
@@ -32,7 +31,7 @@ pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
         maps::count(total::UNATTRIBUTED_PAGES, pages);
         return 0;
     }
-    let culprit = kread::culprit(kread::current(), ctx.pid(), memcg, owner);
+    let culprit = kread::culprit(&ctx, kread::current(), memcg, owner);
     let key = SwapOutKey {
         owner,
         reclaimer: culprit.cgroup,

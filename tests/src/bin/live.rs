@@ -49,14 +49,12 @@ fn main() {
     let (mut probes, _rings) = Probes::open(Options::default()).unwrap();
     if a.len() > 1 && a[1] == "empty" {
         let btf = aya::Btf::from_sys_fs().unwrap();
-        let p: &mut aya::programs::BtfTracePoint = probes
-            .ebpf()
-            .program_mut("bench_empty")
-            .unwrap()
-            .try_into()
-            .unwrap();
-        p.load("mm_vmscan_write_folio", &btf).unwrap();
-        p.attach().unwrap();
+        for n in &a[2..] {
+            let p: &mut aya::programs::BtfTracePoint =
+                probes.ebpf().program_mut(n).unwrap().try_into().unwrap();
+            p.load("mm_vmscan_write_folio", &btf).unwrap();
+            p.attach().unwrap();
+        }
     }
     let cg = "/sys/fs/cgroup/memory/memmon-live-1";
     fs::create_dir_all(cg).unwrap();
@@ -92,7 +90,7 @@ fn main() {
                 "{} {} runs {} ns/event, misses {}",
                 s.name,
                 s.run_count,
-                s.run_time_ns / s.run_count,
+                s.run_time_ns / s.run_count.max(1),
                 s.recursion_misses
             );
         }
