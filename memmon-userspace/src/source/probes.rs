@@ -1,13 +1,13 @@
 //! The attached eBPF programs and their maps.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use memmon_common::{
-    event::{CriticalState, StallHistogram, StallKey, SwapOutKey, total},
+    event::{CriticalState, OpenRun, StallHistogram, StallKey, SwapOutKey, total},
     names,
     offsets::{FILTER_BITS, Settings},
 };
@@ -95,6 +95,7 @@ pub struct Probes {
     facts: Facts,
     memory_hierarchy: u32,
     swap_out: PerCpuHashMap<MapData, SwapOutKey, u64>,
+    open_run: PerCpuArray<MapData, OpenRun>,
     swap_write: PerCpuHashMap<MapData, u64, u64>,
     swap_read: PerCpuHashMap<MapData, u64, u64>,
     totals: PerCpuArray<MapData, u64>,
@@ -154,6 +155,7 @@ impl Probes {
         };
         let probes = Self {
             swap_out: take(&mut ebpf, names::SWAP_OUT)?,
+            open_run: take(&mut ebpf, names::OPEN_RUN)?,
             swap_write: take(&mut ebpf, names::SWAP_WRITE)?,
             swap_read: take(&mut ebpf, names::SWAP_READ)?,
             totals: take(&mut ebpf, names::TOTALS)?,
@@ -202,13 +204,45 @@ impl Probes {
 
     /// Swapped-out pages since the programs were attached, by owner, reclaimer and kind.
     ///
+    /// Exact once swapping is quiet. While it goes on, pages that a CPU is just moving from its open run to
+    /// the map may be missing until the next reading, but none is counted twice.
+    ///
     /// # Errors
-    /// If the map cannot be read.
+    /// If a map cannot be read.
     pub fn swap_out(&self) -> Result<Vec<(SwapOutKey, u64)>, MapError> {
-        self.swap_out
-            .iter()
-            .map(|item| item.map(|(key, values)| (key, values.iter().sum())))
-            .collect()
+        const TRIES: usize = 8;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let before = self.runs()?;
+            let mut sums: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
+            for item in self.swap_out.iter() {
+                let (key, values) = item?;
+                sums.insert(key, values.iter().sum());
+            }
+            let runs = self.runs()?;
+            let after = self.runs()?;
+            let mut settled = true;
+            for ((before, run), after) in before.iter().zip(&runs).zip(&after) {
+                if before.sequence != run.sequence || run.sequence != after.sequence {
+                    settled = false;
+                } else if run.pages != 0 {
+                    let key = SwapOutKey {
+                        owner: run.owner,
+                        reclaimer: run.reclaimer,
+                        kind: run.kind,
+                    };
+                    *sums.entry(key).or_default() += run.pages;
+                }
+            }
+            if settled || tries == TRIES {
+                return Ok(sums.into_iter().collect());
+            }
+        }
+    }
+
+    fn runs(&self) -> Result<Vec<OpenRun>, MapError> {
+        Ok(self.open_run.get(&0, 0)?.iter().copied().collect())
     }
 
     /// Pages written to swap devices by owner; `None` where that ledger is not attached.

@@ -36,7 +36,9 @@ fn hold(mib: usize, rounds: usize) {
                 unsafe { *p.add(i) = x }
             }
         }
-        unsafe { rustix::mm::madvise(p.cast(), len, rustix::mm::Advice::LinuxPageOut) }.unwrap();
+        if std::env::var("LIMIT").is_err() {
+            unsafe { rustix::mm::madvise(p.cast(), len, rustix::mm::Advice::LinuxPageOut) }.unwrap();
+        }
     }
     println!("done");
     std::io::stdin().read(&mut [0u8; 1]).ok();
@@ -62,6 +64,9 @@ fn main() {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(cg).unwrap().ino()
     };
+    if std::env::var("LIMIT").is_ok() {
+        fs::write(format!("{cg}/memory.limit_in_bytes"), "64M").unwrap();
+    }
     let before = vmstat("nr_vmscan_write");
     let t = std::time::Instant::now();
     let mut ch = Command::new(std::env::current_exe().unwrap());
