@@ -57,12 +57,8 @@ pub struct KernelFacts {
     pub sc_proactive_bit: u32,
     /// `pt_regs.orig_ax`, to tell `madvise` from other callers.
     pub regs_syscall: u32,
-    /// Index of the folio (or page) argument of `__swap_writepage`.
-    pub swap_write_arg: u32,
-    /// Index of the folio (or page) argument of `swap_read_folio` or `swap_readpage`.
-    pub swap_read_arg: u32,
 }
-pod!(KernelFacts, size = 24 * 4, align = 4);
+pod!(KernelFacts, size = 22 * 4, align = 4);
 
 impl KernelFacts {
     /// A kernel of which nothing is known.
@@ -89,8 +85,6 @@ impl KernelFacts {
         sc_proactive: ABSENT,
         sc_proactive_bit: ABSENT,
         regs_syscall: ABSENT,
-        swap_write_arg: ABSENT,
-        swap_read_arg: ABSENT,
     };
 }
 
@@ -109,5 +103,9 @@ pod!(Settings, size = 16, align = 8);
 
 impl Settings {
     /// The agent on a cgroup v2 host.
-    pub const DEFAULT: Self = Self { critical_interval_ns: 10_000_000, memory_hierarchy: 0, emit_all: 0 };
+    pub const DEFAULT: Self = Self {
+        critical_interval_ns: 10_000_000,
+        memory_hierarchy: 0,
+        emit_all: 0,
+    };
 }

@@ -2,4 +2,6 @@
 
 mod event;
 
-pub use event::{CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode};
+pub use event::{
+    CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
+};
