@@ -17,7 +17,10 @@ impl Location {
     /// The place of byte `offset` of `text`.
     pub(super) fn of(file: &Arc<str>, text: &str, offset: usize) -> Self {
         let before = &text.as_bytes()[..offset.min(text.len())];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+        let line_start = before
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |newline| newline + 1);
         Self {
             file: Arc::clone(file),
             line: before.iter().filter(|b| **b == b'\n').count() + 1,
@@ -105,7 +108,10 @@ pub struct KeyName {
 
 impl KeyName {
     pub(super) fn new(table: &str, key: &str) -> Self {
-        Self { table: table.to_owned(), key: key.to_owned() }
+        Self {
+            table: table.to_owned(),
+            key: key.to_owned(),
+        }
     }
 }
 
@@ -141,6 +147,10 @@ impl Source<'_> {
         let whole = self.text.get(span.clone()).unwrap_or_default();
         let line = whole.lines().next().unwrap_or_default();
         let cut: String = line.chars().take(LONGEST).collect();
-        if cut.len() < whole.len() { format!("{cut}…") } else { cut }
+        if cut.len() < whole.len() {
+            format!("{cut}…")
+        } else {
+            cut
+        }
     }
 }

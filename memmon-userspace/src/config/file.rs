@@ -44,7 +44,13 @@ pub(super) fn read(
         }));
     }
     let mut found = Vec::new();
-    Reader { source, layer, draft, errors: &mut found }.document(document.into_inner());
+    Reader {
+        source,
+        layer,
+        draft,
+        errors: &mut found,
+    }
+    .document(document.into_inner());
     found.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
     errors.extend(found);
 }

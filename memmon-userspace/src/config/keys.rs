@@ -19,7 +19,10 @@ use super::{
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["listen"]),
     ("units", &[]),
-    ("thresholds", &["ram_critical", "ram_high", "swap_high", "hysteresis"]),
+    (
+        "thresholds",
+        &["ram_critical", "ram_high", "swap_high", "hysteresis"],
+    ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
     ("log", &["level", "bpf_level"]),
 ];
@@ -91,7 +94,10 @@ impl Reader<'_> {
 
     fn threshold(&mut self, (key, value): &Parsed<'_>) {
         let name = key.get_ref().as_ref();
-        if !KEYS.iter().any(|(table, keys)| *table == "thresholds" && keys.contains(&name)) {
+        if !KEYS
+            .iter()
+            .any(|(table, keys)| *table == "thresholds" && keys.contains(&name))
+        {
             return self.unknown("thresholds", name, &key.span());
         }
         let Some(set) = self.fraction("thresholds", name, value) else {
@@ -139,7 +145,12 @@ impl Reader<'_> {
     }
 
     fn listen(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Set<Listen>> {
-        let text = self.string("", "listen", value, "an address in quotes, such as \"127.0.0.1:9757\"")?;
+        let text = self.string(
+            "",
+            "listen",
+            value,
+            "an address in quotes, such as \"127.0.0.1:9757\"",
+        )?;
         match text.parse() {
             Ok(listen) => Some(self.set(listen, &value.span())),
             Err(problem) => {
@@ -175,14 +186,24 @@ impl Reader<'_> {
         match float.as_str().parse::<f64>() {
             Ok(fraction) if fraction > 0.0 && fraction <= 1.0 => Some(self.set(fraction, &value.span())),
             _ => {
-                self.reject(table, key, &value.span(), format!("is out of range: write {want}"));
+                self.reject(
+                    table,
+                    key,
+                    &value.span(),
+                    format!("is out of range: write {want}"),
+                );
                 None
             }
         }
     }
 
     fn duration(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Set<Duration>> {
-        let text = self.string(table, key, value, "a duration in quotes, such as \"10m\" or \"1h 30m\"")?;
+        let text = self.string(
+            table,
+            key,
+            value,
+            "a duration in quotes, such as \"10m\" or \"1h 30m\"",
+        )?;
         let problem = match humantime::parse_duration(&text) {
             Ok(duration) if duration.is_zero() => {
                 "is no time at all: write a longer duration, such as \"10m\"".to_owned()
@@ -207,7 +228,12 @@ impl Reader<'_> {
 
     fn set<T>(&self, value: T, span: &Range<usize>) -> Set<T> {
         let (at, quote) = (self.source.at(span), self.source.quote(span));
-        Set { value, at, quote, layer: self.layer }
+        Set {
+            value,
+            at,
+            quote,
+            layer: self.layer,
+        }
     }
 
     fn reject_type(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) {
@@ -225,22 +251,35 @@ impl Reader<'_> {
 
     fn reject(&mut self, table: &str, key: &str, span: &Range<usize>, problem: String) {
         let (at, value) = (self.source.at(span), self.source.quote(span));
-        self.errors.push(ConfigError::Value { at, key: KeyName::new(table, key), value, problem });
+        self.errors.push(ConfigError::Value {
+            at,
+            key: KeyName::new(table, key),
+            value,
+            problem,
+        });
     }
 
     fn unknown(&mut self, table: &str, key: &str, span: &Range<usize>) {
-        let elsewhere = KEYS.iter().find(|(_, keys)| keys.contains(&key)).map(|(table, _)| *table);
+        let elsewhere = KEYS
+            .iter()
+            .find(|(_, keys)| keys.contains(&key))
+            .map(|(table, _)| *table);
         let remedy = match elsewhere {
             Some("") => format!("move {key} above the first [table]"),
             Some(home) => format!("move {key} to [{home}]"),
             None if table.is_empty() => {
-                let tables: Vec<_> =
-                    KEYS.iter().filter(|(t, _)| !t.is_empty()).map(|(t, _)| format!("[{t}]")).collect();
+                let tables: Vec<_> = KEYS
+                    .iter()
+                    .filter(|(t, _)| !t.is_empty())
+                    .map(|(t, _)| format!("[{t}]"))
+                    .collect();
                 format!("there are listen, {}", tables.join(", "))
             }
             None => {
-                let keys =
-                    KEYS.iter().find(|(t, _)| *t == table).map_or_else(String::new, |(_, k)| k.join(", "));
+                let keys = KEYS
+                    .iter()
+                    .find(|(t, _)| *t == table)
+                    .map_or_else(String::new, |(_, k)| k.join(", "));
                 format!("[{table}] has {keys}")
             }
         };

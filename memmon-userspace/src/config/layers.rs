@@ -30,7 +30,10 @@ impl Layers {
 
     /// As [`Layers::system`], below another directory than `/`.
     pub fn under(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), only: None }
+        Self {
+            root: root.into(),
+            only: None,
+        }
     }
 
     /// With `file`, if given, in the place of everything in `/run` and `/etc`; the vendor's stays below it.
@@ -83,7 +86,10 @@ impl From<Unreadable> for ConfigError {
 
 /// The files `*.toml` in `dir`, by name, hidden ones left out; none if there is no such directory.
 fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, Unreadable> {
-    let failed = |source| Unreadable { path: dir.to_owned(), source };
+    let failed = |source| Unreadable {
+        path: dir.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,7 +98,9 @@ fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, Unreadable> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             paths.push(path);
         }

@@ -77,13 +77,21 @@ impl Default for Config {
     /// The shipped defaults.
     fn default() -> Self {
         let mut errors = Vec::new();
-        built_in(&mut errors).finish(errors).expect("a test loads the built-in defaults")
+        built_in(&mut errors)
+            .finish(errors)
+            .expect("a test loads the built-in defaults")
     }
 }
 
 fn built_in(errors: &mut Vec<ConfigError>) -> Draft {
     let mut draft = Draft::default();
-    file::read(&mut draft, 0, &Arc::from(BUILT_IN_NAME), BUILT_IN.as_bytes(), errors);
+    file::read(
+        &mut draft,
+        0,
+        &Arc::from(BUILT_IN_NAME),
+        BUILT_IN.as_bytes(),
+        errors,
+    );
     draft
 }
 
@@ -126,7 +134,10 @@ impl Draft {
             },
             origins: BTreeMap::new(),
         };
-        Ok(Config { origins: origins.0, ..config })
+        Ok(Config {
+            origins: origins.0,
+            ..config
+        })
     }
 
     fn check_thresholds(&self, errors: &mut Vec<ConfigError>) {
@@ -135,7 +146,12 @@ impl Draft {
         let starts = "or there would be no high situation before the critical one";
         below(ram_high, ("ram_critical", &self.ram_critical), starts, errors);
         below(("hysteresis", &self.hysteresis), ram_high, ends, errors);
-        below(("hysteresis", &self.hysteresis), ("swap_high", &self.swap_high), ends, errors);
+        below(
+            ("hysteresis", &self.hysteresis),
+            ("swap_high", &self.swap_high),
+            ends,
+            errors,
+        );
     }
 }
 
@@ -180,6 +196,10 @@ impl Origins {
     }
 
     fn take<T>(&mut self, table: &str, key: &str, set: Option<Set<T>>) -> T {
-        self.note(table, key, set.expect("the built-in defaults set every key, which a test checks"))
+        self.note(
+            table,
+            key,
+            set.expect("the built-in defaults set every key, which a test checks"),
+        )
     }
 }

@@ -10,15 +10,25 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
     const ALL: &'static [(&'static str, Self)];
 
     fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+        Self::ALL
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, value)| *value)
     }
 
     fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(name, _)| name)
     }
 
     fn words() -> String {
-        Self::ALL.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+        Self::ALL
+            .iter()
+            .map(|(name, _)| format!("{name:?}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -114,8 +124,10 @@ pub enum WritePath {
 }
 
 impl Choice for WritePath {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("cgroup-then-systemd", Self::CgroupThenSystemd), ("systemd-only", Self::SystemdOnly)];
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("cgroup-then-systemd", Self::CgroupThenSystemd),
+        ("systemd-only", Self::SystemdOnly),
+    ];
 }
 
 /// `[thresholds]`: fractions of the resource, in (0, 1].
@@ -226,7 +238,9 @@ impl Config {
     /// The configured priority of `unit`: that of its exact name, else of the most specific pattern that
     /// matches; [`Priority::Observe`] if none does.
     pub fn priority(&self, unit: &str) -> Priority {
-        self.units.lookup(unit).map_or(Priority::Observe, |(_, priority)| priority)
+        self.units
+            .lookup(unit)
+            .map_or(Priority::Observe, |(_, priority)| priority)
     }
 
     /// Whether a limit of `unit` may ever be changed: it is not on [`super::NEVER_ACTED_UPON`]. Says

@@ -17,7 +17,10 @@ enum Token {
     Literal(char),
     AnyOne,
     AnyRun,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 /// Why a text is not a pattern.
@@ -59,7 +62,10 @@ impl Pattern {
                 _ => tokens.push(Token::Literal(c)),
             }
         }
-        Ok(Self { text: text.to_owned(), tokens })
+        Ok(Self {
+            text: text.to_owned(),
+            tokens,
+        })
     }
 
     /// The text it was made from.
@@ -103,7 +109,10 @@ impl Pattern {
 
     /// Literal characters before the first wildcard.
     pub fn literal_prefix_len(&self) -> usize {
-        self.tokens.iter().take_while(|t| matches!(t, Token::Literal(_))).count()
+        self.tokens
+            .iter()
+            .take_while(|t| matches!(t, Token::Literal(_)))
+            .count()
     }
 
     /// The text behind the last wildcard; the whole text if there is none.
@@ -132,7 +141,10 @@ impl Pattern {
     }
 
     fn literals(&self) -> usize {
-        self.tokens.iter().filter(|t| matches!(t, Token::Literal(_))).count()
+        self.tokens
+            .iter()
+            .filter(|t| matches!(t, Token::Literal(_)))
+            .count()
     }
 }
 

@@ -23,7 +23,11 @@ impl Config {
                 table.clone_from(&key.table);
                 let _ = writeln!(text, "\n[{table}]");
             }
-            let name = if table == "units" { Value::from(key.key).to_string() } else { key.key };
+            let name = if table == "units" {
+                Value::from(key.key).to_string()
+            } else {
+                key.key
+            };
             let _ = write!(text, "{name} = {value}");
             match origin {
                 Some(at) => _ = writeln!(text, "  # {}:{}", at.file, at.line),
@@ -37,7 +41,12 @@ impl Config {
     pub fn to_json(&self) -> serde_json::Value {
         let mut config = serde_json::Map::new();
         let mut sources = Vec::new();
-        for Entry { key: KeyName { table, key }, value, origin } in self.entries() {
+        for Entry {
+            key: KeyName { table, key },
+            value,
+            origin,
+        } in self.entries()
+        {
             if let Some(at) = origin {
                 sources.push(serde_json::json!({
                     "table": table, "key": key, "file": &*at.file, "line": at.line, "column": at.column,
@@ -64,7 +73,10 @@ impl Config {
     pub fn changes_since(&self, old: &Self) -> Vec<String> {
         let (old, new) = (old.entries(), self.entries());
         let find = |entries: &[Entry<'_>], key: &KeyName| {
-            entries.iter().find(|entry| entry.key == *key).map(|entry| entry.value.to_string())
+            entries
+                .iter()
+                .find(|entry| entry.key == *key)
+                .map(|entry| entry.value.to_string())
         };
         let mut changes = Vec::new();
         for entry in &new {
@@ -84,7 +96,11 @@ impl Config {
         let mut entries = Vec::new();
         let mut add = |table: &str, key: &str, value: Value| {
             let origin = self.origins.get(&(table.to_owned(), key.to_owned()));
-            entries.push(Entry { key: KeyName::new(table, key), value, origin });
+            entries.push(Entry {
+                key: KeyName::new(table, key),
+                value,
+                origin,
+            });
         };
         add("", "listen", self.listen.to_string().into());
         for (pattern, priority) in self.units.iter() {
@@ -94,9 +110,17 @@ impl Config {
         add("thresholds", "ram_high", self.thresholds.ram_high.into());
         add("thresholds", "swap_high", self.thresholds.swap_high.into());
         add("thresholds", "hysteresis", self.thresholds.hysteresis.into());
-        add("reaction", "on_critical_swap", self.reaction.on_critical_swap.name().into());
+        add(
+            "reaction",
+            "on_critical_swap",
+            self.reaction.on_critical_swap.name().into(),
+        );
         add("reaction", "write_path", self.reaction.write_path.name().into());
-        add("reaction", "hold", humantime::format_duration(self.reaction.hold).to_string().into());
+        add(
+            "reaction",
+            "hold",
+            humantime::format_duration(self.reaction.hold).to_string().into(),
+        );
         add("log", "level", self.log.level.name().into());
         add("log", "bpf_level", self.log.bpf_level.name().into());
         entries

@@ -66,33 +66,50 @@ impl UnitTable {
 
     /// All entries: exact names first, then patterns, the more specific ones before the others.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Priority)> {
-        let exact = self.exact.iter().map(|(name, priority)| (name.as_str(), *priority));
-        exact.chain(self.globs.iter().map(|(pattern, priority)| (pattern.as_str(), *priority)))
+        let exact = self
+            .exact
+            .iter()
+            .map(|(name, priority)| (name.as_str(), *priority));
+        exact.chain(
+            self.globs
+                .iter()
+                .map(|(pattern, priority)| (pattern.as_str(), *priority)),
+        )
     }
 }
 
 /// Whether `unit` is on [`NEVER_ACTED_UPON`].
 pub(super) fn is_protected(unit: &str) -> bool {
-    NEVER_ACTED_UPON.iter().any(|text| Pattern::new(text).is_ok_and(|pattern| pattern.matches(unit)))
+    NEVER_ACTED_UPON
+        .iter()
+        .any(|text| Pattern::new(text).is_ok_and(|pattern| pattern.matches(unit)))
 }
 
 /// Checks that some unit with a cgroup can have a name that `pattern` matches; else what is wrong with it.
 pub(super) fn check_names_a_unit(pattern: &Pattern) -> Result<(), String> {
     let text = pattern.as_str();
-    if let Some(bad) = pattern.characters().find(|c| !c.is_ascii_alphanumeric() && !":_.\\@-".contains(*c)) {
+    if let Some(bad) = pattern
+        .characters()
+        .find(|c| !c.is_ascii_alphanumeric() && !":_.\\@-".contains(*c))
+    {
         return Err(format!(
             "has {bad:?}, which no unit name contains: `systemd-escape` turns any text into a unit name"
         ));
     }
     if pattern.is_exact() && text.len() > NAME_MAX {
-        return Err(format!("is {} characters long: unit names have at most {NAME_MAX}", text.len()));
+        return Err(format!(
+            "is {} characters long: unit names have at most {NAME_MAX}",
+            text.len()
+        ));
     }
     let types = TYPES_WITH_CGROUP.join(", .");
     let tail = pattern.literal_tail();
     match tail.rsplit_once('.') {
         Some((name, kind)) => {
             if !TYPES_WITH_CGROUP.contains(&kind) {
-                return Err(format!("ends in .{kind}; units that have memory of their own end in .{types}"));
+                return Err(format!(
+                    "ends in .{kind}; units that have memory of their own end in .{types}"
+                ));
             }
             if name.ends_with('@') {
                 return Err(format!(
@@ -104,10 +121,12 @@ pub(super) fn check_names_a_unit(pattern: &Pattern) -> Result<(), String> {
             }
             Ok(())
         }
-        None if pattern.is_exact() => {
-            Err(format!("is not a unit name: it must end in .{types}; did you mean \"{text}.service\"?"))
-        }
+        None if pattern.is_exact() => Err(format!(
+            "is not a unit name: it must end in .{types}; did you mean \"{text}.service\"?"
+        )),
         None if TYPES_WITH_CGROUP.iter().any(|kind| kind.ends_with(&tail)) => Ok(()),
-        None => Err(format!("matches no unit: unit names end in .{types}, not in \"{tail}\"")),
+        None => Err(format!(
+            "matches no unit: unit names end in .{types}, not in \"{tail}\""
+        )),
     }
 }

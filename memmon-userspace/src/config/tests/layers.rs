@@ -41,17 +41,29 @@ fn nothing_installed_gives_the_shipped_defaults() {
     assert_eq!(config.priority("ssh.service"), Priority::Observe);
     assert_eq!(config.listen.to_string(), "127.0.0.1:9757");
     assert_eq!(config.reaction.hold.as_secs(), 600);
-    assert_eq!((config.log.level, config.log.bpf_level), (LogLevel::Info, LogLevel::Off));
+    assert_eq!(
+        (config.log.level, config.log.bpf_level),
+        (LogLevel::Info, LogLevel::Off)
+    );
 }
 
 #[test]
 fn later_layers_override_key_by_key() {
     let level = |word: &str| format!("[log]\nlevel = '{word}'\n");
     let host = Host::new(&[
-        (VENDOR, &(level("off") + "[units]\n'v.service' = 'low'\n'*' = 'observe'")),
-        (&format!("{RUN}/90.toml"), &(level("error") + "[units]\n'r.service' = 'low'\n'v.service' = 'high'")),
+        (
+            VENDOR,
+            &(level("off") + "[units]\n'v.service' = 'low'\n'*' = 'observe'"),
+        ),
+        (
+            &format!("{RUN}/90.toml"),
+            &(level("error") + "[units]\n'r.service' = 'low'\n'v.service' = 'high'"),
+        ),
         (ETC, &level("warn")),
-        (&format!("{ETC_D}/10.toml"), &(level("debug") + "bpf_level = 'error'")),
+        (
+            &format!("{ETC_D}/10.toml"),
+            &(level("debug") + "bpf_level = 'error'"),
+        ),
         (&format!("{ETC_D}/20.toml"), &level("trace")),
     ]);
     let config = host.load().unwrap();
@@ -75,7 +87,9 @@ fn later_layers_override_key_by_key() {
 
 #[test]
 fn the_vendor_file_says_which_units_there_are() {
-    let config = Host::new(&[(VENDOR, "[units]\n'v.service' = 'low'")]).load().unwrap();
+    let config = Host::new(&[(VENDOR, "[units]\n'v.service' = 'low'")])
+        .load()
+        .unwrap();
     assert_eq!(config.priority("omnimind.service"), Priority::Observe);
     assert_eq!(config.thresholds, Config::default().thresholds);
 }
@@ -83,7 +97,10 @@ fn the_vendor_file_says_which_units_there_are() {
 #[test]
 fn files_of_one_name_are_both_read() {
     let config = Host::new(&[
-        (&format!("{RUN}/50.toml"), "[units]\n'a.service' = 'low'\n'b.service' = 'low'"),
+        (
+            &format!("{RUN}/50.toml"),
+            "[units]\n'a.service' = 'low'\n'b.service' = 'low'",
+        ),
         (&format!("{ETC_D}/50.toml"), "[units]\n'a.service' = 'high'"),
     ])
     .load()
@@ -118,7 +135,10 @@ fn a_given_file_replaces_run_and_etc() {
 
     let missing = Layers::under(host.0.path()).with_file(Some(host.path("missing.toml")));
     let error = Config::load(&missing).unwrap_err().to_string();
-    assert!(error.contains("missing.toml: reading the configuration: No such file"), "{error}");
+    assert!(
+        error.contains("missing.toml: reading the configuration: No such file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -146,7 +166,10 @@ fn errors_of_all_files_are_reported() {
         (&format!("{ETC_D}/1.toml"), "= 1"),
     ]);
     let errors = host.load().unwrap_err().0;
-    let files: Vec<_> = errors.iter().map(|e| e.location().unwrap().file.to_string()).collect();
+    let files: Vec<_> = errors
+        .iter()
+        .map(|e| e.location().unwrap().file.to_string())
+        .collect();
     let expected = [format!("{RUN}/1.toml"), ETC.to_owned(), format!("{ETC_D}/1.toml")];
     assert_eq!(files, expected.map(|file| host.path(&file).display().to_string()));
 }
@@ -158,8 +181,18 @@ fn what_cannot_be_read_is_an_error() {
     symlink("nowhere", host.path(&format!("{ETC_D}/gone.toml"))).unwrap();
     let errors = host.load().unwrap_err();
     assert_eq!(errors.0.len(), 2, "{errors}");
-    assert!(errors.to_string().contains("dir.toml: reading the configuration: Is a directory"), "{errors}");
-    assert!(errors.to_string().contains("gone.toml: reading the configuration: No such file"), "{errors}");
+    assert!(
+        errors
+            .to_string()
+            .contains("dir.toml: reading the configuration: Is a directory"),
+        "{errors}"
+    );
+    assert!(
+        errors
+            .to_string()
+            .contains("gone.toml: reading the configuration: No such file"),
+        "{errors}"
+    );
     assert!(errors.0.iter().all(|e| e.location().is_none()));
 }
 
@@ -168,7 +201,10 @@ fn an_unreadable_directory_is_an_error() {
     // Root reads everything, so a file in the place of the directory stands in for a forbidden one.
     let host = Host::new(&[(ETC_D, "a file")]);
     let error = host.load().unwrap_err().to_string();
-    assert!(error.contains("memmon.toml.d: reading the configuration: Not a directory"), "{error}");
+    assert!(
+        error.contains("memmon.toml.d: reading the configuration: Not a directory"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -176,5 +212,8 @@ fn what_is_not_utf8_is_an_error_with_a_place() {
     let host = Host::new(&[(ETC, "")]);
     fs::write(host.path(ETC), b"# \xc3\xa4\n[log]\n# \xff\n").unwrap();
     let error = host.load().unwrap_err().to_string();
-    assert!(error.contains("memmon.toml:3:3: not valid TOML: byte 0xff is not UTF-8"), "{error}");
+    assert!(
+        error.contains("memmon.toml:3:3: not valid TOML: byte 0xff is not UTF-8"),
+        "{error}"
+    );
 }

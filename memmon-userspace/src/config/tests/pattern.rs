@@ -43,42 +43,81 @@ fn malformed() {
     for text in ["[", "a[b", "a[]", "a[!]", "a[!"] {
         assert_eq!(Pattern::new(text), Err(PatternError::Unclosed), "{text}");
     }
-    assert_eq!(Pattern::new("[z-a]"), Err(PatternError::EmptyRange { from: 'z', to: 'a' }));
+    assert_eq!(
+        Pattern::new("[z-a]"),
+        Err(PatternError::EmptyRange { from: 'z', to: 'a' })
+    );
 }
 
 fn decided(entries: &[(&str, &str)], unit: &str) -> Priority {
-    let lines: String = entries.iter().map(|(p, priority)| format!("'{p}' = '{priority}'\n")).collect();
-    Config::from_text("f", &format!("[units]\n{lines}")).unwrap().priority(unit)
+    let lines: String = entries
+        .iter()
+        .map(|(p, priority)| format!("'{p}' = '{priority}'\n"))
+        .collect();
+    Config::from_text("f", &format!("[units]\n{lines}"))
+        .unwrap()
+        .priority(unit)
 }
 
 #[test]
 fn exact_then_longest_prefix_then_star() {
-    let entries = [("*", "low"), ("db*", "medium"), ("db-main*", "high"), ("db-main.service", "critical")];
+    let entries = [
+        ("*", "low"),
+        ("db*", "medium"),
+        ("db-main*", "high"),
+        ("db-main.service", "critical"),
+    ];
     assert_eq!(decided(&entries, "db-main.service"), Priority::Critical);
     assert_eq!(decided(&entries, "db-main@1.service"), Priority::High);
     assert_eq!(decided(&entries, "db-x.service"), Priority::Medium);
     assert_eq!(decided(&entries, "web.service"), Priority::Low);
     // An exact name wins even where it says less.
-    assert_eq!(decided(&[("a*", "critical"), ("a.service", "observe")], "a.service"), Priority::Observe);
+    assert_eq!(
+        decided(&[("a*", "critical"), ("a.service", "observe")], "a.service"),
+        Priority::Observe
+    );
 }
 
 #[test]
 fn ties() {
     // Equally long beginnings: more literal characters, then fewer stars, then the higher priority.
-    assert_eq!(decided(&[("db*", "high"), ("db*.service", "low")], "db1.service"), Priority::Low);
-    assert_eq!(decided(&[("db?.service", "low"), ("db*.service", "high")], "db1.service"), Priority::Low);
-    assert_eq!(decided(&[("db[1].service", "low"), ("db?.service", "high")], "db1.service"), Priority::High);
-    assert_eq!(decided(&[("*.service", "low"), ("*", "high")], "x.service"), Priority::Low);
+    assert_eq!(
+        decided(&[("db*", "high"), ("db*.service", "low")], "db1.service"),
+        Priority::Low
+    );
+    assert_eq!(
+        decided(&[("db?.service", "low"), ("db*.service", "high")], "db1.service"),
+        Priority::Low
+    );
+    assert_eq!(
+        decided(
+            &[("db[1].service", "low"), ("db?.service", "high")],
+            "db1.service"
+        ),
+        Priority::High
+    );
+    assert_eq!(
+        decided(&[("*.service", "low"), ("*", "high")], "x.service"),
+        Priority::Low
+    );
 }
 
 #[test]
 fn protected_units_are_never_acted_upon() {
     let config = Config::from_text("f", "[units]\n'*' = 'critical'").unwrap();
-    for unit in
-        ["init.scope", "memmon.service", "dbus-broker.service", "systemd-journald@x.service", "-.slice"]
-    {
+    for unit in [
+        "init.scope",
+        "memmon.service",
+        "dbus-broker.service",
+        "systemd-journald@x.service",
+        "-.slice",
+    ] {
         assert!(!config.may_act_on(unit), "{unit}");
-        assert_eq!(config.priority(unit), Priority::Critical, "what is configured is told as it is");
+        assert_eq!(
+            config.priority(unit),
+            Priority::Critical,
+            "what is configured is told as it is"
+        );
     }
     assert!(config.may_act_on("omnimind.service"));
 }
@@ -86,11 +125,17 @@ fn protected_units_are_never_acted_upon() {
 #[test]
 fn a_unit_file_lowers_but_does_not_raise() {
     assert_eq!(Priority::High.lowered_by(Some(Priority::Low)), Priority::Low);
-    assert_eq!(Priority::High.lowered_by(Some(Priority::Critical)), Priority::High);
+    assert_eq!(
+        Priority::High.lowered_by(Some(Priority::Critical)),
+        Priority::High
+    );
     assert_eq!(Priority::High.lowered_by(None), Priority::High);
     assert_eq!("medium".parse(), Ok(Priority::Medium));
     let error = "urgent".parse::<Priority>().unwrap_err().to_string();
-    assert!(error.contains("\"urgent\"") && error.contains("\"critical\""), "{error}");
+    assert!(
+        error.contains("\"urgent\"") && error.contains("\"critical\""),
+        "{error}"
+    );
 }
 
 #[test]
@@ -107,9 +152,9 @@ fn reference(pattern: &[char], name: &[char]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some(('*', rest)) => (0..=name.len()).any(|skip| reference(rest, &name[skip..])),
-        Some((one, rest)) => {
-            name.split_first().is_some_and(|(c, tail)| (*one == '?' || one == c) && reference(rest, tail))
-        }
+        Some((one, rest)) => name
+            .split_first()
+            .is_some_and(|(c, tail)| (*one == '?' || one == c) && reference(rest, tail)),
     }
 }
 

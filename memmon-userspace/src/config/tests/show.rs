@@ -12,7 +12,11 @@ fn shown_toml_reads_back_as_the_same() {
     let again = Config::from_text("shown.toml", &shown).unwrap();
     assert_eq!(again.changes_since(&config), [""; 0], "{shown}");
     // Everything is written out: each value now comes from the shown text.
-    assert!(again.origins.values().all(|at| &*at.file == "shown.toml"), "{:?}", again.origins);
+    assert!(
+        again.origins.values().all(|at| &*at.file == "shown.toml"),
+        "{:?}",
+        again.origins
+    );
 }
 
 #[test]
@@ -37,7 +41,10 @@ fn json_has_the_values_and_their_sources() {
     assert_eq!(json["config"]["thresholds"]["ram_high"], 0.8);
     let sources = json["sources"].as_array().unwrap();
     let hold = sources.iter().find(|source| source["key"] == "hold").unwrap();
-    assert_eq!((&hold["file"], &hold["line"], &hold["column"]), (&"f.toml".into(), &6.into(), &8.into()));
+    assert_eq!(
+        (&hold["file"], &hold["line"], &hold["column"]),
+        (&"f.toml".into(), &6.into(), &8.into())
+    );
 }
 
 #[test]
@@ -58,6 +65,10 @@ fn changes_are_told() {
 #[test]
 fn the_shipped_file_sets_every_key() {
     let config = Config::from_text("shipped.toml", BUILT_IN).unwrap();
-    assert!(config.origins.values().all(|at| &*at.file == "shipped.toml"), "{:?}", config.origins);
+    assert!(
+        config.origins.values().all(|at| &*at.file == "shipped.toml"),
+        "{:?}",
+        config.origins
+    );
     assert_eq!(config.changes_since(&Config::default()), [""; 0]);
 }
