@@ -1,6 +1,6 @@
 //! From layers to one configuration.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     BUILT_IN, Config, ConfigError, ConfigErrors, Layers, Listen, Location, Log, LogLevel, OnCriticalSwap,
@@ -24,6 +24,8 @@ pub(super) struct Set<T> {
 /// The values read so far; later files overwrite them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
+    /// In the order of reading.
+    files: Vec<Arc<str>>,
     pub(super) listen: Option<Set<Listen>>,
     pub(super) units: BTreeMap<String, (Pattern, Set<Priority>)>,
     pub(super) ram_critical: Option<Set<f64>>,
@@ -54,9 +56,8 @@ impl Config {
             // The vendor's file says which units there are; the built-in copy only fills keys it left out.
             draft.units.clear();
         }
-        let files = vendor.into_iter().chain(layers.local(&mut errors));
-        for (layer, (path, bytes)) in files.enumerate() {
-            file::read(&mut draft, layer + 1, &name(&path), &bytes, &mut errors);
+        for (path, bytes) in vendor.into_iter().chain(layers.local(&mut errors)) {
+            draft.read(Arc::from(path.to_string_lossy()), &bytes, &mut errors);
         }
         draft.finish(errors)
     }
@@ -68,7 +69,7 @@ impl Config {
     pub fn from_text(name: &str, text: &str) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
         let mut draft = built_in(&mut errors);
-        file::read(&mut draft, 1, &Arc::from(name), text.as_bytes(), &mut errors);
+        draft.read(Arc::from(name), text.as_bytes(), &mut errors);
         draft.finish(errors)
     }
 }
@@ -85,21 +86,17 @@ impl Default for Config {
 
 fn built_in(errors: &mut Vec<ConfigError>) -> Draft {
     let mut draft = Draft::default();
-    file::read(
-        &mut draft,
-        0,
-        &Arc::from(BUILT_IN_NAME),
-        BUILT_IN.as_bytes(),
-        errors,
-    );
+    draft.read(Arc::from(BUILT_IN_NAME), BUILT_IN.as_bytes(), errors);
     draft
 }
 
-fn name(path: &Path) -> Arc<str> {
-    Arc::from(path.to_string_lossy())
-}
-
 impl Draft {
+    /// Reads one more file.
+    fn read(&mut self, name: Arc<str>, bytes: &[u8], errors: &mut Vec<ConfigError>) {
+        file::read(self, self.files.len(), &name, bytes, errors);
+        self.files.push(name);
+    }
+
     /// Checks values against each other and makes the configuration.
     fn finish(self, mut errors: Vec<ConfigError>) -> Result<Config, ConfigErrors> {
         if !errors.iter().any(|error| error.spoils("thresholds")) {
@@ -132,6 +129,7 @@ impl Draft {
                 level: origins.take("log", "level", self.level),
                 bpf_level: origins.take("log", "bpf_level", self.bpf_level),
             },
+            files: self.files,
             origins: BTreeMap::new(),
         };
         Ok(Config {

@@ -1,6 +1,6 @@
 //! The configuration's types. Each enumeration's names are those of the files, the JSON and the metrics.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use super::{Listen, Location, UnitTable, units};
 
@@ -230,6 +230,8 @@ pub struct Config {
     pub reaction: Reaction,
     /// What is logged.
     pub log: Log,
+    /// The files that were read, in that order.
+    pub(super) files: Vec<Arc<str>>,
     /// Which file each value comes from, by table and key.
     pub(super) origins: BTreeMap<(String, String), Location>,
 }
@@ -247,5 +249,20 @@ impl Config {
     /// nothing about its priority.
     pub fn may_act_on(&self, unit: &str) -> bool {
         !units::is_protected(unit)
+    }
+
+    /// The files that it is made of, lowest first; the built-in defaults are the first.
+    pub fn files(&self) -> &[Arc<str>] {
+        &self.files
+    }
+
+    /// What is valid and yet may not be what was meant, in words.
+    pub fn notes(&self) -> Vec<String> {
+        let protected =
+            |(unit, priority): &(&str, Priority)| *priority > Priority::Observe && units::is_protected(unit);
+        let note = |(unit, priority)| {
+            format!("[units] {unit} = {priority}: memmon never acts upon this unit, it only shows it")
+        };
+        self.units.iter().filter(protected).map(note).collect()
     }
 }
