@@ -1,6 +1,6 @@
 //! The attached eBPF programs and their maps.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use aya::{
     Ebpf,
@@ -39,9 +39,6 @@ pub enum OpenError {
     /// The object has no such map.
     #[error("the eBPF object has no map {0}: memmon was built from mismatched sources")]
     NoMap(&'static str),
-    /// `/proc/cgroups` could not be read or has no memory controller.
-    #[error("finding the memory controller in /proc/cgroups: {0}")]
-    MemoryController(io::Error),
 }
 
 /// Totals over all CPUs; see [`memmon_common::event::total`] for each.
@@ -74,6 +71,8 @@ pub struct Totals {
 pub struct Options {
     /// A record for every swapped-out folio, not only for critical cgroups.
     pub emit_all: bool,
+    /// Hierarchy of the memory controller ([`super::cgroup_tree::CgroupTree::hierarchy`]): 0 = cgroup v2.
+    pub memory_hierarchy: u32,
     /// Map sizes other than the object's.
     pub sizes: MapSizes,
     /// aya-log level mask: 0 = off, 1 = error … 5 = trace.
@@ -109,24 +108,6 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
     T::try_from(map).map_err(|source| OpenError::Map { name, source })
 }
 
-/// The hierarchy that carries the memory controller: 0 = cgroup v2.
-///
-/// # Errors
-/// If `/proc/cgroups` cannot be read or has no memory controller (`cgroup_disable=memory`).
-pub fn memory_hierarchy(proc: &Path) -> io::Result<u32> {
-    let text = fs::read_to_string(proc.join("cgroups"))?;
-    text.lines()
-        .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (name, hierarchy) = (words.next()?, words.next()?);
-            let enabled = words.nth(1)? == "1";
-            (name == "memory" && enabled).then(|| hierarchy.parse().ok())?
-        })
-        .ok_or_else(|| {
-            io::Error::other("no enabled memory controller; boot without cgroup_disable=memory to have one")
-        })
-}
-
 impl Probes {
     /// Loads and attaches everything this kernel offers.
     ///
@@ -135,7 +116,7 @@ impl Probes {
     pub fn open(options: Options) -> Result<(Self, Rings), OpenError> {
         let facts = probe::facts(&probe::read_btf(Path::new(VMLINUX_BTF))?);
         let plan = plan::plan(&facts);
-        let memory_hierarchy = memory_hierarchy(Path::new("/proc")).map_err(OpenError::MemoryController)?;
+        let memory_hierarchy = options.memory_hierarchy;
         let settings = Settings {
             memory_hierarchy,
             emit_all: options.emit_all.into(),
