@@ -161,6 +161,13 @@ fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String>
             program.attach().map(drop)
         }),
     };
+    if let (HookKind::Fentry, Err(ProgramError::LoadError { io_error, .. })) = (attach.kind, &done)
+        && matches!(io_error.raw_os_error(), Some(EPERM | ENOTSUPP))
+    {
+        return Err(format!(
+            "this kernel does not let fentry programs be loaded: {io_error}"
+        ));
+    }
     done.map_err(|error| {
         format!(
             "attaching {} to {}: {}",
