@@ -63,6 +63,12 @@ pub enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man(man::Args),
+    /// The child of the self-test
+    #[command(name = crate::runtime::self_test::CHILD, hide = true)]
+    SelfTestChild {
+        /// Pages to have paged out.
+        pages: usize,
+    },
 }
 
 /// Parses the command line and runs the command.
@@ -84,6 +90,10 @@ fn dispatch(command: &Command) -> CliResult {
         Command::Config(args) => config::main(args),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
+        Command::SelfTestChild { pages } => {
+            crate::runtime::self_test::child(*pages)?;
+            Ok(ExitCode::Done)
+        }
     }
 }
 
