@@ -39,7 +39,7 @@ pub fn main(args: &Args) -> CliResult {
         .build()?;
     let document = runtime.block_on(check::check(capabilities, args.self_test));
     if args.json {
-        output::print_json(&serde_json::to_value(&document)?)?;
+        output::print_line(&serde_json::to_string(&document)?)?;
     } else {
         output::print(&human(&document))?;
     }

@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
-use zbus::zvariant::{OwnedValue, Value};
+use zbus::{OwnedVariant, Variant};
 use zbus_systemd::systemd1::ManagerProxy;
 
 use crate::{
@@ -188,17 +188,17 @@ fn cgroup_of(pid: u32, tree: &CgroupTree) -> anyhow::Result<String> {
 
 async fn scope(pid: u32) -> anyhow::Result<()> {
     let bus = zbus::Connection::system().await?;
-    let value = |value: Value<'static>| OwnedValue::try_from(value);
+    let value = |value: Variant<'static>| OwnedVariant::try_from(value);
     let properties = vec![
-        ("PIDs".to_owned(), value(Value::from(vec![pid]))?),
+        ("PIDs".to_owned(), value(Variant::from(vec![pid]))?),
         (
             "Description".to_owned(),
-            value(Value::from("memmon's self-test"))?,
+            value(Variant::from("memmon's self-test"))?,
         ),
-        ("MemoryAccounting".to_owned(), value(Value::from(true))?),
+        ("MemoryAccounting".to_owned(), value(Variant::from(true))?),
         (
             "CollectMode".to_owned(),
-            value(Value::from("inactive-or-failed"))?,
+            value(Variant::from("inactive-or-failed"))?,
         ),
     ];
     ManagerProxy::new(&bus)
@@ -274,7 +274,8 @@ impl Region {
 
     fn page_out(&self) -> anyhow::Result<()> {
         // SAFETY: the mapping is ours; paging out keeps its contents.
-        Ok(unsafe { rustix::mm::madvise(self.start.cast(), self.len, rustix::mm::Advice::LinuxPageOut)? })
+        unsafe { rustix::mm::madvise(self.start.cast(), self.len, rustix::mm::Advice::LinuxPageOut)? };
+        Ok(())
     }
 
     /// Pages whose entry in the page table says swap (bit 62 of `/proc/self/pagemap`).
