@@ -1,7 +1,11 @@
-//! What the agent reads from the host besides the eBPF programs: the cgroup tree, `/proc`, and systemd.
+//! Where facts come from: the eBPF programs' maps and ring buffers, the cgroup tree, systemd, /proc.
 //!
-//! Everything takes the place it reads from as an argument, so that tests can build their own host.
+//! Whatever reads files or sockets takes the place as an argument, so that tests can build their own host.
 
 pub mod cgroup_tree;
 mod mountinfo;
+pub mod probes;
 pub mod proc;
+pub mod ring;
+pub mod systemd;
+mod unit_file;
