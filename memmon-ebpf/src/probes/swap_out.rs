@@ -4,12 +4,12 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fentry},
     programs::{BtfTracePointContext, FEntryContext},
 };
-use memmon_common::event::{SwapOutKey, total};
+use memmon_common::event::total;
 
 use crate::{
     emit,
     kread::{self, Typed},
-    maps::{self, SWAP_OUT, SWAP_WRITE, fact},
+    maps::{self, SWAP_WRITE, fact},
 };
 
 /// `mm_vmscan_write_folio(struct folio *)` or, up to 5.17, `mm_vmscan_writepage(struct page *)`.
@@ -32,14 +32,7 @@ pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let culprit = kread::culprit(&ctx, kread::current(), memcg, owner);
-    let key = SwapOutKey {
-        owner,
-        reclaimer: culprit.cgroup,
-        kind: u64::from(culprit.kind),
-    };
-    if !maps::add(&SWAP_OUT, &key, pages) {
-        maps::count(total::OVERFLOW_PAGES, pages);
-    }
+    maps::count_swap_out(owner, culprit.cgroup, u64::from(culprit.kind), pages);
     let mut now = 0;
     if let Some(suppressed) = emit::due(owner, pages, &mut now) {
         emit::swap_out(&ctx, now, owner, culprit, pages, suppressed);

@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, Program},
+    programs::{BtfTracePoint, FEntry, Program, ProgramError},
 };
 use memmon_common::{
     names,
@@ -14,6 +14,10 @@ use super::plan::{Attach, HookKind, PlannedHook};
 
 /// The eBPF object that was built with this binary; empty if there was none.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memmon-ebpf.o"));
+
+const EPERM: i32 = 1;
+/// The kernel's own error number for kernels without BPF trampolines; not in user-space headers.
+const ENOTSUPP: i32 = 524;
 
 /// Why nothing could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +161,13 @@ fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String>
             program.attach().map(drop)
         }),
     };
+    if let (HookKind::Fentry, Err(ProgramError::LoadError { io_error, .. })) = (attach.kind, &done)
+        && matches!(io_error.raw_os_error(), Some(EPERM | ENOTSUPP))
+    {
+        return Err(format!(
+            "this kernel does not let fentry programs be loaded: {io_error}"
+        ));
+    }
     done.map_err(|error| {
         format!(
             "attaching {} to {}: {}",
