@@ -1,6 +1,7 @@
 //! What systemd says about a unit, as far as it matters here.
 
 use crate::config::Priority;
+use crate::source::systemd::UnitInfo;
 
 /// What systemd says about a unit beyond its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,16 @@ pub struct UnitFacts {
     pub aliases: Vec<String>,
     /// `X-MemmonPriority=` of its unit file and drop-ins; absent if none says anything valid.
     pub declared: Option<Priority>,
+}
+
+impl From<&UnitInfo> for UnitFacts {
+    fn from(info: &UnitInfo) -> Self {
+        Self {
+            delegated: info.delegated,
+            aliases: info.aliases.clone(),
+            declared: info.declared,
+        }
+    }
 }
 
 /// The priority that counts: what `[units]` gives, lowered by what the unit file asks for. A unit file

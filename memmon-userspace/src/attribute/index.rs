@@ -7,6 +7,7 @@ use super::facts::UnitFacts;
 use super::unit_name::{self, UnitKind};
 use crate::decode::{CgroupChange, CgroupLife};
 use crate::source::cgroup_tree::Scan;
+use crate::source::systemd::UnitInfo;
 
 /// What is known of one cgroup id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,6 +366,16 @@ impl UnitIndex {
     pub fn set_facts(&mut self, unit: &str, facts: UnitFacts) {
         let name = self.intern(unit);
         self.units.entry(name).or_default().facts = Some(facts);
+    }
+
+    /// Notes a whole snapshot of systemd; it replaces everything that systemd said before.
+    pub fn set_all_facts(&mut self, units: &[UnitInfo]) {
+        for unit in self.units.values_mut() {
+            unit.facts = None;
+        }
+        for info in units {
+            self.set_facts(&info.name, info.into());
+        }
     }
 
     /// Forgets what systemd said about `unit`, because systemd has unloaded it.

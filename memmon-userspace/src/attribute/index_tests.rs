@@ -239,6 +239,21 @@ fn delegation_is_known_from_systemd_and_holds_below_the_unit_only() {
 }
 
 #[test]
+fn a_snapshot_of_systemd_replaces_what_it_said_before() {
+    let info = |name: &str| UnitInfo {
+        name: name.to_owned(),
+        aliases: vec!["al.service".to_owned()],
+        ..UnitInfo::default()
+    };
+    let mut index = scanned(&[(3, A)]);
+    index.set_facts("old.service", UnitFacts::default());
+    index.set_all_facts(&[info("a.service")]);
+    assert_eq!(index.facts("a.service").expect("told").aliases, ["al.service"]);
+    assert_eq!(index.facts("old.service"), None);
+    assert_eq!(unit(&index, 3), Some("a.service"));
+}
+
+#[test]
 fn released_cgroups_without_counters_are_forgotten_with_their_units() {
     let mut index = scanned(&[(3, A)]);
     let units = index.units().count();

@@ -14,7 +14,8 @@
 //! Event::SwapOut:   attribute(&index, event, |unit| configured priority) -> Attributed
 //! snapshot:         if !ledger.unresolved(&snapshot, &index).is_empty() { scan once }
 //!                   ledger.apply(&snapshot, &index); index.forget_released(|id| snapshot has id)
-//! systemd event:    index.set_facts(unit, facts) / index.clear_facts(unit)
+//! SystemdEvent:     Snapshot -> index.set_all_facts(&units); Unit(info) -> index.set_facts(&info.name, (&info).into());
+//!                   Removed(name) -> index.clear_facts(&name)
 //! ```
 
 mod event;

@@ -1,5 +1,6 @@
 //! Where facts come from: the eBPF programs' maps and ring buffers, the cgroup tree, systemd, /proc.
 //!
+//! Whatever reads files or sockets takes the place as an argument, so that tests can build their own host.
 //! Everything but the programs takes the place it reads from as an argument, so that tests can build their
 //! own host.
 
@@ -8,3 +9,5 @@ mod mountinfo;
 pub mod probes;
 pub mod proc;
 pub mod ring;
+pub mod systemd;
+mod unit_file;
