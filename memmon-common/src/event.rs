@@ -154,6 +154,27 @@ pub struct SwapOutKey {
 }
 pod!(SwapOutKey, size = 24, align = 8);
 
+/// Pages of the key that a CPU saw last, not yet added to the map of counters.
+///
+/// Reclaim takes many pages of one cgroup in a row; adding them up here spares each a hash look-up. The
+/// agent adds the open run of every CPU to what it reads from the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenRun {
+    /// Grows, before anything else changes, each time another key begins: a reader that sees it unchanged
+    /// before and after has seen a consistent run.
+    pub sequence: u64,
+    /// As in [`SwapOutKey`]; 0 = no run yet.
+    pub owner: u64,
+    /// As in [`SwapOutKey`].
+    pub reclaimer: u64,
+    /// As in [`SwapOutKey`].
+    pub kind: u64,
+    /// Pages so far.
+    pub pages: u64,
+}
+pod!(OpenRun, size = 40, align = 8);
+
 /// What the eBPF program keeps per critical cgroup; the agent inserts it zeroed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -1,14 +1,19 @@
 //! Reading kernel structures by the offsets in [`KernelFacts`](memmon_common::offsets::KernelFacts).
 //!
-//! Two ways: [`Typed`] pointers come from the verifier (tracepoint arguments, the current task) and are read
-//! by plain loads, which the kernel guards itself and which cost nothing; every other address is read with
-//! `bpf_probe_read_kernel`.
+//! [`Typed`] pointers are those whose type the verifier knows: tracepoint arguments, the current task, what
+//! these lead to, and any address given to `bpf_rdonly_cast` (from 6.2). They are read by plain loads, which
+//! the kernel guards itself and which cost next to nothing. Where there is no `bpf_rdonly_cast`, the owner's
+//! chain is read with `bpf_probe_read_kernel` instead, at some 20 ns a step.
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::task_struct,
     helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
-use memmon_common::{event::reclaim_kind, offsets::ABSENT};
+use memmon_common::{
+    event::{reclaim_kind, stall_kind},
+    offsets::{ABSENT, RDONLY_CAST_MARK},
+};
 
 use crate::maps::{STALLED, fact};
 
@@ -43,6 +48,13 @@ impl Typed {
         unsafe { self.0.add(offset as usize).cast::<u32>().read_volatile() }
     }
 
+    /// Loads the byte at `offset`.
+    #[inline(always)]
+    fn u8(self, offset: u32) -> u8 {
+        // SAFETY: as in `u64`.
+        unsafe { self.0.add(offset as usize).read_volatile() }
+    }
+
     /// Follows the pointer at `offset`; the verifier knows the type of what it points at.
     #[inline(always)]
     pub(crate) fn follow(self, offset: u32) -> Self {
@@ -68,6 +80,22 @@ fn peek<T>(base: u64, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
 
+/// Whether [`cast`] may be called: the verifier removes whatever depends on it where not.
+#[inline(always)]
+fn can_cast() -> bool {
+    fact!(rdonly_cast) != ABSENT
+}
+
+/// Tells the verifier that `address` points at the structure with this BTF id. Costs one register move.
+#[inline(always)]
+fn cast(address: u64, type_id: u32) -> Typed {
+    // SAFETY: a call by number, as for helpers; the agent replaces the number by the kernel function's. Any
+    // address will do: loads through the result are guarded.
+    let rdonly_cast: extern "C" fn(*const u8, u32) -> *const u8 =
+        unsafe { core::mem::transmute(RDONLY_CAST_MARK as usize) };
+    Typed(rdonly_cast(address as *const u8, type_id))
+}
+
 /// The memory cgroup a folio is charged to, as an address; 0 if none.
 #[inline(always)]
 pub(crate) fn memcg_of_folio(folio: Typed) -> u64 {
@@ -78,6 +106,8 @@ pub(crate) fn memcg_of_folio(folio: Typed) -> u64 {
     let objcg_memcg = fact!(objcg_memcg);
     if objcg_memcg == ABSENT {
         data
+    } else if can_cast() {
+        cast(data, fact!(type_obj_cgroup)).u64(objcg_memcg)
     } else {
         peek(data, objcg_memcg).unwrap_or(0)
     }
@@ -86,6 +116,9 @@ pub(crate) fn memcg_of_folio(folio: Typed) -> u64 {
 /// The cgroup id of a memory cgroup; 0 if it cannot be read.
 #[inline(always)]
 pub(crate) fn id_of_memcg(memcg: u64) -> u64 {
+    if can_cast() {
+        return id_of_cgroup(cast(memcg, fact!(type_mem_cgroup)).follow(fact!(memcg_cgroup)));
+    }
     let Some(cgroup) = peek::<u64>(memcg, fact!(memcg_cgroup)) else {
         return 0;
     };
@@ -141,7 +174,7 @@ pub(crate) struct Culprit {
 /// the cgroup whose limit was hit and whether somebody asked for it. `owner` and `owner_id` spare a second
 /// walk when a unit reclaims from itself.
 #[inline(always)]
-pub(crate) fn culprit(task: Typed, thread: u32, owner: u64, owner_id: u64) -> Culprit {
+pub(crate) fn culprit(ctx: &impl EbpfContext, task: Typed, owner: u64, owner_id: u64) -> Culprit {
     let flags = task.u32(fact!(task_flags));
     if flags & PF_KSWAPD != 0 {
         return Culprit {
@@ -157,19 +190,31 @@ pub(crate) fn culprit(task: Typed, thread: u32, owner: u64, owner_id: u64) -> Cu
         };
     }
     if fact!(sc_target) == ABSENT || fact!(sc_reclaim_state) == ABSENT {
-        return bracketed(task, thread);
+        return bracketed(ctx, task);
     }
     let control = state - u64::from(fact!(sc_reclaim_state));
-    if fact!(sc_proactive) != ABSENT {
-        let byte = peek::<u8>(control, fact!(sc_proactive)).unwrap_or(0);
-        if byte & (1 << (fact!(sc_proactive_bit) & 7)) != 0 {
-            return Culprit {
-                kind: reclaim_kind::PROACTIVE,
-                cgroup: memcg_id_of_task(task),
-            };
-        }
+    let (proactive, target) = if can_cast() {
+        let control = cast(control, fact!(type_scan_control));
+        let byte = if fact!(sc_proactive) == ABSENT {
+            0
+        } else {
+            control.u8(fact!(sc_proactive))
+        };
+        (byte, control.u64(fact!(sc_target)))
+    } else {
+        let byte = if fact!(sc_proactive) == ABSENT {
+            None
+        } else {
+            peek(control, fact!(sc_proactive))
+        };
+        (byte.unwrap_or(0), peek(control, fact!(sc_target)).unwrap_or(0))
+    };
+    if proactive & (1 << (fact!(sc_proactive_bit) & 7)) != 0 {
+        return Culprit {
+            kind: reclaim_kind::PROACTIVE,
+            cgroup: memcg_id_of_task(task),
+        };
     }
-    let target: u64 = peek(control, fact!(sc_target)).unwrap_or(0);
     if target == 0 {
         Culprit {
             kind: reclaim_kind::DIRECT,
@@ -194,21 +239,20 @@ fn advised(task: Typed, flags: u32) -> u32 {
     if flags & PF_KTHREAD != 0 || fact!(regs_syscall) == ABSENT {
         return reclaim_kind::OTHER;
     }
-    // SAFETY: `task` is the running task, as the helper demands.
-    let regs = unsafe { bpf_task_pt_regs(task.0.cast_mut().cast()) } as u64;
-    match peek::<u64>(regs, fact!(regs_syscall)) {
-        Some(SYS_MADVISE | SYS_PROCESS_MADVISE) => reclaim_kind::MADVISE,
+    // SAFETY: `task` is the running task, as the helper demands; the verifier knows what it returns.
+    let regs = Typed(unsafe { bpf_task_pt_regs(task.0.cast_mut().cast()) } as *const u8);
+    match regs.u64(fact!(regs_syscall)) {
+        SYS_MADVISE | SYS_PROCESS_MADVISE => reclaim_kind::MADVISE,
         _ => reclaim_kind::OTHER,
     }
 }
 
 /// Without `scan_control` in the BTF: the reclaim the task has begun, if we saw it begin.
 #[inline(always)]
-fn bracketed(task: Typed, thread: u32) -> Culprit {
-    use memmon_common::event::stall_kind;
+fn bracketed(ctx: &impl EbpfContext, task: Typed) -> Culprit {
     let cgroup = memcg_id_of_task(task);
     // SAFETY: a copy is taken at once; entries are only removed by the same task.
-    let kind = match unsafe { STALLED.get(u64::from(thread)) } {
+    let kind = match unsafe { STALLED.get(u64::from(ctx.pid())) } {
         Some(start) if start.kind == u64::from(stall_kind::DIRECT) => reclaim_kind::DIRECT,
         Some(_) => reclaim_kind::MEMCG,
         None => reclaim_kind::OTHER,

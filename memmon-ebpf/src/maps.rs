@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use memmon_common::{
-    event::{CriticalState, StallHistogram, StallKey, StallStart, SwapOutKey, total},
+    event::{CriticalState, OpenRun, StallHistogram, StallKey, StallStart, SwapOutKey, total},
     offsets::{FILTER_BITS, KernelFacts, Settings},
 };
 
@@ -20,6 +20,9 @@ pub(crate) static SETTINGS: Settings = Settings::DEFAULT;
 /// Sized for 4,096 owners with several reclaimers each; what finds no room goes to `total::OVERFLOW_PAGES`.
 #[map]
 pub(crate) static SWAP_OUT: PerCpuHashMap<SwapOutKey, u64> = PerCpuHashMap::with_max_entries(16_384, 0);
+
+#[map]
+pub(crate) static OPEN_RUN: PerCpuArray<OpenRun> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static SWAP_WRITE: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(8_192, 0);
@@ -77,6 +80,38 @@ pub(crate) fn count(total: u32, amount: u64) {
         // SAFETY: this CPU's slot. A program is not re-entered on one CPU (the kernel counts a recursion
         // miss instead), and no total that a balance depends on is written by two programs.
         unsafe { *slot = (*slot).wrapping_add(amount) };
+    }
+}
+
+/// Counts a swap-out: into this CPU's open run if it is of the same key, else the run so far goes to the map.
+#[inline(always)]
+pub(crate) fn count_swap_out(owner: u64, reclaimer: u64, kind: u64, pages: u64) {
+    let Some(run) = OPEN_RUN.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's slot, and only this program writes it; see `count`. Volatile keeps the order of the
+    // stores, on which the agent's reading relies.
+    unsafe {
+        if (*run).owner == owner && (*run).reclaimer == reclaimer && (*run).kind == kind {
+            (&raw mut (*run).pages).write_volatile((*run).pages.wrapping_add(pages));
+            return;
+        }
+        let before = *run;
+        (&raw mut (*run).sequence).write_volatile(before.sequence.wrapping_add(1));
+        (&raw mut (*run).pages).write_volatile(pages);
+        (&raw mut (*run).owner).write_volatile(owner);
+        (&raw mut (*run).reclaimer).write_volatile(reclaimer);
+        (&raw mut (*run).kind).write_volatile(kind);
+        if before.pages != 0 {
+            let key = SwapOutKey {
+                owner: before.owner,
+                reclaimer: before.reclaimer,
+                kind: before.kind,
+            };
+            if !add(&SWAP_OUT, &key, before.pages) {
+                count(total::OVERFLOW_PAGES, before.pages);
+            }
+        }
     }
 }
 

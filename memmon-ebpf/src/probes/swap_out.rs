@@ -1,16 +1,15 @@
 //! Swap-out: the tracepoint that counts every page, and the second ledger at `__swap_writepage`.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{btf_tracepoint, fentry},
     programs::{BtfTracePointContext, FEntryContext},
 };
-use memmon_common::event::{SwapOutKey, total};
+use memmon_common::event::total;
 
 use crate::{
     emit,
     kread::{self, Typed},
-    maps::{self, SWAP_OUT, SWAP_WRITE, fact},
+    maps::{self, SWAP_WRITE, fact},
 };
 
 /// `mm_vmscan_write_folio(struct folio *)` or, up to 5.17, `mm_vmscan_writepage(struct page *)`.
@@ -32,15 +31,8 @@ pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
         maps::count(total::UNATTRIBUTED_PAGES, pages);
         return 0;
     }
-    let culprit = kread::culprit(kread::current(), ctx.pid(), memcg, owner);
-    let key = SwapOutKey {
-        owner,
-        reclaimer: culprit.cgroup,
-        kind: u64::from(culprit.kind),
-    };
-    if !maps::add(&SWAP_OUT, &key, pages) {
-        maps::count(total::OVERFLOW_PAGES, pages);
-    }
+    let culprit = kread::culprit(&ctx, kread::current(), memcg, owner);
+    maps::count_swap_out(owner, culprit.cgroup, u64::from(culprit.kind), pages);
     let mut now = 0;
     if let Some(suppressed) = emit::due(owner, pages, &mut now) {
         emit::swap_out(&ctx, now, owner, culprit, pages, suppressed);

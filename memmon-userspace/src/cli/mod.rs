@@ -5,6 +5,7 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod exit;
+pub mod failure;
 pub mod man;
 pub mod output;
 pub mod privilege;

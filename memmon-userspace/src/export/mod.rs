@@ -1,1 +1,3 @@
-//! Stage `export`.
+//! What people and other programs see.
+
+pub mod json;

@@ -173,6 +173,18 @@ impl Btf {
         self.find(&[kind::TYPEDEF], name).is_some()
     }
 
+    /// Number of a structure, for `bpf_rdonly_cast`.
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.find(&[kind::STRUCT], name)
+            .and_then(|ty| u32::try_from(ty.id).ok())
+    }
+
+    /// Number of a function, for calling it from a program.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.find(&[kind::FUNC], name)
+            .and_then(|ty| u32::try_from(ty.id).ok())
+    }
+
     /// Size of a structure, bytes.
     pub fn size_of(&self, structure: &str) -> Option<u32> {
         self.find(&[kind::STRUCT, kind::UNION], structure)

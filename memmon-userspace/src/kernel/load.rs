@@ -2,11 +2,11 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, Program},
+    programs::{BtfTracePoint, FEntry, Program, ProgramError},
 };
 use memmon_common::{
     names,
-    offsets::{KernelFacts, Settings},
+    offsets::{ABSENT, KernelFacts, RDONLY_CAST_MARK, Settings},
     pod,
 };
 
@@ -14,6 +14,10 @@ use super::plan::{Attach, HookKind, PlannedHook};
 
 /// The eBPF object that was built with this binary; empty if there was none.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memmon-ebpf.o"));
+
+const EPERM: i32 = 1;
+/// The kernel's own error number for kernels without BPF trampolines; not in user-space headers.
+const ENOTSUPP: i32 = 524;
 
 /// Why nothing could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +99,7 @@ pub fn load(
     if let Some(bytes) = sizes.events {
         loader.map_max_entries(names::EVENTS, bytes);
     }
-    let mut ebpf = loader.load(OBJECT)?;
+    let mut ebpf = loader.load(&with_casts(OBJECT, facts.rdonly_cast))?;
     let mut hooks = Vec::with_capacity(plan.len());
     for planned in plan {
         let attached = match &planned.attach {
@@ -118,6 +122,31 @@ pub fn load(
     Ok(Loaded { ebpf, hooks })
 }
 
+/// Turns the marked calls into calls of the kernel function with this BTF id.
+///
+/// aya resolves no kernel functions; the instruction differs from a helper call in two fields. Without the
+/// function the calls stay as they are: dead code, which the verifier removes.
+fn with_casts(object: &[u8], function: u32) -> Vec<u8> {
+    const CALL: u8 = 0x85;
+    const PSEUDO_KFUNC_CALL: u8 = 2;
+    let mut object = object.to_vec();
+    if function == ABSENT {
+        return object;
+    }
+    for instruction in object.as_chunks_mut::<8>().0 {
+        let [opcode, registers, off @ .., i0, i1, i2, i3] = instruction;
+        if *opcode == CALL
+            && *registers == 0
+            && off.iter().all(|b| *b == 0)
+            && u32::from_le_bytes([*i0, *i1, *i2, *i3]) == RDONLY_CAST_MARK
+        {
+            *registers = PSEUDO_KFUNC_CALL << 4;
+            [*i0, *i1, *i2, *i3] = function.to_le_bytes();
+        }
+    }
+    object
+}
+
 fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String> {
     let program = ebpf
         .program_mut(&attach.program)
@@ -132,6 +161,13 @@ fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String>
             program.attach().map(drop)
         }),
     };
+    if let (HookKind::Fentry, Err(ProgramError::LoadError { io_error, .. })) = (attach.kind, &done)
+        && matches!(io_error.raw_os_error(), Some(EPERM | ENOTSUPP))
+    {
+        return Err(format!(
+            "this kernel does not let fentry programs be loaded: {io_error}"
+        ));
+    }
     done.map_err(|error| {
         format!(
             "attaching {} to {}: {}",

@@ -134,6 +134,10 @@ fn values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
         ),
         ("scan_control.proactive bit", proactive.map(|m| m.bit_offset % 8)),
         ("pt_regs.orig_ax", offset("pt_regs", "orig_ax")),
+        ("bpf_rdonly_cast", btf.function_id("bpf_rdonly_cast")),
+        ("type mem_cgroup", btf.struct_id("mem_cgroup")),
+        ("type obj_cgroup", btf.struct_id("obj_cgroup")),
+        ("type scan_control", btf.struct_id("scan_control")),
     ]
 }
 
@@ -167,5 +171,9 @@ pub fn kernel_facts(facts: &Facts) -> KernelFacts {
         sc_proactive: get("scan_control.proactive"),
         sc_proactive_bit: get("scan_control.proactive bit"),
         regs_syscall: get("pt_regs.orig_ax"),
+        rdonly_cast: get("bpf_rdonly_cast"),
+        type_mem_cgroup: get("type mem_cgroup"),
+        type_obj_cgroup: get("type obj_cgroup"),
+        type_scan_control: get("type scan_control"),
     }
 }

@@ -1,13 +1,13 @@
 //! The attached eBPF programs and their maps.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use memmon_common::{
-    event::{CriticalState, StallHistogram, StallKey, SwapOutKey, total},
+    event::{CriticalState, OpenRun, StallHistogram, StallKey, SwapOutKey, total},
     names,
     offsets::{FILTER_BITS, Settings},
 };
@@ -39,9 +39,6 @@ pub enum OpenError {
     /// The object has no such map.
     #[error("the eBPF object has no map {0}: memmon was built from mismatched sources")]
     NoMap(&'static str),
-    /// `/proc/cgroups` could not be read or has no memory controller.
-    #[error("finding the memory controller in /proc/cgroups: {0}")]
-    MemoryController(io::Error),
 }
 
 /// Totals over all CPUs; see [`memmon_common::event::total`] for each.
@@ -74,6 +71,8 @@ pub struct Totals {
 pub struct Options {
     /// A record for every swapped-out folio, not only for critical cgroups.
     pub emit_all: bool,
+    /// Hierarchy of the memory controller ([`super::cgroup_tree::CgroupTree::hierarchy`]): 0 = cgroup v2.
+    pub memory_hierarchy: u32,
     /// Map sizes other than the object's.
     pub sizes: MapSizes,
     /// aya-log level mask: 0 = off, 1 = error … 5 = trace.
@@ -95,6 +94,7 @@ pub struct Probes {
     facts: Facts,
     memory_hierarchy: u32,
     swap_out: PerCpuHashMap<MapData, SwapOutKey, u64>,
+    open_run: PerCpuArray<MapData, OpenRun>,
     swap_write: PerCpuHashMap<MapData, u64, u64>,
     swap_read: PerCpuHashMap<MapData, u64, u64>,
     totals: PerCpuArray<MapData, u64>,
@@ -108,24 +108,6 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
     T::try_from(map).map_err(|source| OpenError::Map { name, source })
 }
 
-/// The hierarchy that carries the memory controller: 0 = cgroup v2.
-///
-/// # Errors
-/// If `/proc/cgroups` cannot be read or has no memory controller (`cgroup_disable=memory`).
-pub fn memory_hierarchy(proc: &Path) -> io::Result<u32> {
-    let text = fs::read_to_string(proc.join("cgroups"))?;
-    text.lines()
-        .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (name, hierarchy) = (words.next()?, words.next()?);
-            let enabled = words.nth(1)? == "1";
-            (name == "memory" && enabled).then(|| hierarchy.parse().ok())?
-        })
-        .ok_or_else(|| {
-            io::Error::other("no enabled memory controller; boot without cgroup_disable=memory to have one")
-        })
-}
-
 impl Probes {
     /// Loads and attaches everything this kernel offers.
     ///
@@ -134,7 +116,7 @@ impl Probes {
     pub fn open(options: Options) -> Result<(Self, Rings), OpenError> {
         let facts = probe::facts(&probe::read_btf(Path::new(VMLINUX_BTF))?);
         let plan = plan::plan(&facts);
-        let memory_hierarchy = memory_hierarchy(Path::new("/proc")).map_err(OpenError::MemoryController)?;
+        let memory_hierarchy = options.memory_hierarchy;
         let settings = Settings {
             memory_hierarchy,
             emit_all: options.emit_all.into(),
@@ -154,6 +136,7 @@ impl Probes {
         };
         let probes = Self {
             swap_out: take(&mut ebpf, names::SWAP_OUT)?,
+            open_run: take(&mut ebpf, names::OPEN_RUN)?,
             swap_write: take(&mut ebpf, names::SWAP_WRITE)?,
             swap_read: take(&mut ebpf, names::SWAP_READ)?,
             totals: take(&mut ebpf, names::TOTALS)?,
@@ -202,13 +185,45 @@ impl Probes {
 
     /// Swapped-out pages since the programs were attached, by owner, reclaimer and kind.
     ///
+    /// Exact once swapping is quiet. While it goes on, pages that a CPU is just moving from its open run to
+    /// the map may be missing until the next reading, but none is counted twice.
+    ///
     /// # Errors
-    /// If the map cannot be read.
+    /// If a map cannot be read.
     pub fn swap_out(&self) -> Result<Vec<(SwapOutKey, u64)>, MapError> {
-        self.swap_out
-            .iter()
-            .map(|item| item.map(|(key, values)| (key, values.iter().sum())))
-            .collect()
+        const TRIES: usize = 8;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let before = self.runs()?;
+            let mut sums: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
+            for item in self.swap_out.iter() {
+                let (key, values) = item?;
+                sums.insert(key, values.iter().sum());
+            }
+            let runs = self.runs()?;
+            let after = self.runs()?;
+            let mut settled = true;
+            for ((before, run), after) in before.iter().zip(&runs).zip(&after) {
+                if before.sequence != run.sequence || run.sequence != after.sequence {
+                    settled = false;
+                } else if run.pages != 0 {
+                    let key = SwapOutKey {
+                        owner: run.owner,
+                        reclaimer: run.reclaimer,
+                        kind: run.kind,
+                    };
+                    *sums.entry(key).or_default() += run.pages;
+                }
+            }
+            if settled || tries == TRIES {
+                return Ok(sums.into_iter().collect());
+            }
+        }
+    }
+
+    fn runs(&self) -> Result<Vec<OpenRun>, MapError> {
+        Ok(self.open_run.get(&0, 0)?.iter().copied().collect())
     }
 
     /// Pages written to swap devices by owner; `None` where that ledger is not attached.

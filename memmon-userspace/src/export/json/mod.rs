@@ -1,0 +1,3 @@
+//! The JSON documents; their schemas are in `packaging/schemas`.
+
+pub mod trace;
