@@ -63,7 +63,7 @@ fn imports_to_the_right_are_found_however_written() {
     for (text, line) in [
         ("use crate::action::run;", 1),
         (
-            "use crate::{\n    config::Priority,\n    action::{self, Lease},\n};",
+            "use crate::{\n    config::Priority,\n    action::{Lease},\n};",
             3,
         ),
         ("\nfn f() { crate::action::run(); }", 2),
