@@ -2,6 +2,7 @@
 
 mod bpf_toolchain;
 mod build;
+mod check;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,12 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Check the layering and purity of the stages, manifests, format, lints and licences.
+    Check {
+        /// Only the rules on sources and manifests, which takes a second.
+        #[arg(long)]
+        rules: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,6 +48,8 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             let agent = build::agent(release)?;
             println!("{}", agent.display());
         }
+        Task::Check { rules: true } => check::rules()?,
+        Task::Check { rules: false } => check::all()?,
     }
     Ok(())
 }

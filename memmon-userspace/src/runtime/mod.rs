@@ -1,5 +1,7 @@
 //! Wires the stages together: here alone they meet.
 
+pub mod check;
 pub mod observer;
+pub mod self_test;
 pub mod signals;
 pub mod trace;
