@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::facts::UnitFacts;
+use super::facts::{self, UnitFacts};
 use super::unit_name::{self, UnitKind};
+use crate::config::{Config, Priority};
 use crate::decode::{CgroupChange, CgroupLife};
 use crate::source::cgroup_tree::Scan;
 use crate::source::systemd::UnitInfo;
@@ -360,6 +361,12 @@ impl UnitIndex {
     /// What systemd says about `unit`; `None` if nothing.
     pub fn facts(&self, unit: &str) -> Option<&UnitFacts> {
         self.units.get(unit)?.facts.as_ref()
+    }
+
+    /// The priority of `unit` that counts: the configured one of its name or alias, lowered to what its unit file
+    /// asks for.
+    pub fn priority(&self, config: &Config, unit: &str) -> Priority {
+        facts::priority(config, unit, self.facts(unit))
     }
 
     /// Notes what systemd says about `unit`.

@@ -11,7 +11,7 @@
 //! start:            token = index.scan_token(); scan = CgroupTree::scan(); index.apply_scan(token, &scan)
 //! Event::Cgroup:    index.apply_life(&event); NeedsScan -> the same three calls again
 //! cgroup ring drops grew: the same three calls again
-//! Event::SwapOut:   attribute(&index, event, |unit| configured priority) -> Attributed
+//! Event::SwapOut:   attribute(&index, event, |owner| index.priority(&config, &owner.unit)) -> Attributed
 //! snapshot:         if !ledger.unresolved(&snapshot, &index).is_empty() { scan once }
 //!                   ledger.apply(&snapshot, &index); index.forget_released(|id| snapshot has id)
 //! SystemdEvent:     Snapshot -> index.set_all_facts(&units); Unit(info) -> index.set_facts(&info.name, (&info).into());
@@ -26,7 +26,7 @@ mod ledger;
 pub mod unit_name;
 
 pub use event::{Attributed, AttributedReclaimer, attribute};
-pub use facts::{UnitFacts, effective_priority};
+pub use facts::UnitFacts;
 pub use index::{LifeUpdate, Resolved, ScanUpdate, UnitIndex, UnitState};
 pub use labels::{LabelSet, OTHER};
 pub use ledger::{BlameKey, IdLedger, Ledger, UNKNOWN_UNIT};

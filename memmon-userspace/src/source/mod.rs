@@ -1,6 +1,5 @@
 //! Where facts come from: the eBPF programs' maps and ring buffers, the cgroup tree, systemd, /proc.
 //!
-//! Whatever reads files or sockets takes the place as an argument, so that tests can build their own host.
 //! Everything but the programs takes the place it reads from as an argument, so that tests can build their
 //! own host.
 

@@ -3,10 +3,6 @@
 //! The syntax is systemd.syntax(7): sections, comments, continuation lines; the last assignment wins, an empty
 //! one takes back those before it.
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error, StrDeserializer};
-
 use crate::config::Priority;
 
 const SECTION: &str = "Unit";
@@ -27,7 +23,7 @@ impl Declaration {
         for (line, value) in assignments(text) {
             match value.as_str() {
                 "" => self.priority = None,
-                value => match parse(value) {
+                value => match value.parse() {
                     Ok(priority) => self.priority = Some(priority),
                     Err(e) => self
                         .problems
@@ -36,11 +32,6 @@ impl Declaration {
             }
         }
     }
-}
-
-fn parse(value: &str) -> Result<Priority, Error> {
-    let value: StrDeserializer<'_, Error> = value.into_deserializer();
-    Priority::deserialize(value)
 }
 
 /// Every value assigned to [`KEY`] in [`SECTION`], with the number of the line where it begins.
