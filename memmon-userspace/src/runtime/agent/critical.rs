@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::Agent;
 use crate::{
-    attribute::{Resolved, effective_priority},
+    attribute::Resolved,
     config::Priority,
 };
 
@@ -15,8 +15,7 @@ pub(super) struct Marks(HashSet<u64>);
 impl Agent {
     /// The priority that counts: what the configuration says, lowered by what the unit says of itself.
     pub(super) fn priority_of(&self, unit: &str) -> Priority {
-        let declared = self.observer.index.facts(unit).and_then(|facts| facts.declared);
-        effective_priority(self.config.priority(unit), declared)
+        self.observer.index.priority(&self.config, unit)
     }
 
     /// A cgroup appeared. Below a critical one the programs have marked it already; here it is known by name.

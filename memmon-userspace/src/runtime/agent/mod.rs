@@ -10,6 +10,8 @@ mod reflex;
 mod reload;
 mod review;
 mod service;
+mod tell;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -33,10 +35,10 @@ use crate::{
     },
     attribute::{LifeUpdate, UnitFacts},
     config::{Config, Layers},
-    export::journal::{Entry, Journal},
+    export::journal::{Journal, Message},
     policy::{MonoTime, Situation, State},
     source::{
-        cgroup_tree::CgroupTreeError,
+        cgroup_tree::{CgroupTree, CgroupTreeError},
         cgroupfs::CgroupRoot,
         probes::Options,
         proc,
@@ -120,31 +122,39 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     let mut terminate = std::pin::pin!(super::signals::terminate()?);
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let service = Service::new();
-    let journal = Journal::default();
+    let mut degraded = Vec::new();
+    let mut corrupt = Vec::new();
+    let mut outcomes = Vec::new();
+    let mut hands = None;
 
     // Leases of an agent that was killed come back before anything else, even if observing then fails.
-    let tree = crate::source::cgroup_tree::CgroupTree::discover(Path::new("/"))?;
-    let with_systemd = systemd::booted(Path::new("/")).map_err(|none| journal.send(&Entry::degraded(&none.to_string()))).is_ok();
-    let mut hands = None;
-    let mut outcomes = Vec::new();
-    if tree.is_v1() {
-        journal.send(&Entry::degraded("the memory controller is on cgroup v1: memmon observes and changes nothing"));
-    } else {
-        let (opened, recovered) = open_hands(&options, &config, &tree.mount, with_systemd)?;
-        for corrupt in &recovered.corrupt {
-            journal.send(&Entry::lease_file_corrupt(&corrupt.to_string()));
+    let tree = CgroupTree::discover(Path::new("/"))?;
+    let with_systemd = match systemd::booted(Path::new("/")) {
+        Ok(()) => true,
+        Err(none) => {
+            degraded.push(none.to_string());
+            false
         }
-        outcomes = recovered.outcomes;
-        hands = Some(opened);
+    };
+    if tree.is_v1() {
+        degraded.push(
+            "the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned(),
+        );
+    } else {
+        let opened = open_hands(&options, &config, &tree.mount, with_systemd)?;
+        corrupt = opened.corrupt;
+        outcomes = opened.outcomes;
+        hands = Some(opened.hands);
     }
     let observer = Observer::open(Options { log_level: config.log.bpf_level.mask(), ..Options::default() })?;
+    degraded.extend(missing_hooks(&observer));
     let mut agent = Agent {
-        degraded: degraded(&observer),
+        degraded,
         observer,
         config: Arc::new(config),
         options,
         hands,
-        journal,
+        journal: Journal::default(),
         marks: Marks::default(),
         alarms: Alarms::default(),
         states: HashMap::new(),
@@ -152,8 +162,11 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         own_unit: own_unit(&tree),
         next_review: None,
     };
-    for reason in &agent.degraded {
-        agent.journal.send(&Entry::degraded(reason));
+    for text in &corrupt {
+        agent.tell_plain(Message::LeaseFileCorrupt, text);
+    }
+    for reason in agent.degraded.clone() {
+        agent.tell_plain(Message::Degraded, &reason);
     }
     agent.tell(&outcomes);
     agent.pump();
@@ -162,7 +175,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     agent.rehearse();
     let mut units = if with_systemd { systemd::watch(SystemdOptions::default()).ok() } else { None };
     let (tests, mut wanted) = mpsc::channel(1);
-    tokio::task::spawn_local(self_test::in_background(tree, tests));
+    tokio::spawn(verify::self_test(tree, tests));
     service.ready();
 
     loop {
@@ -181,7 +194,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             },
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
             Some(event) = next(&mut units) => agent.systemd_said(event),
-            Some(test) = wanted.recv() => agent.self_tested(test),
+            Some(request) = wanted.recv() => agent.self_test(request),
             _ = hangup.recv() => agent.reload(&service),
             () = tokio::time::sleep_until(wake) => {
                 service.beat();
@@ -196,6 +209,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
 }
 
 struct Opened {
+    hands: Hands,
     corrupt: Vec<String>,
     outcomes: Vec<Outcome>,
 }
@@ -205,7 +219,7 @@ fn open_hands(
     config: &Config,
     mount: &Path,
     with_systemd: bool,
-) -> Result<(Hands, Opened), AgentError> {
+) -> Result<Opened, AgentError> {
     let (executor, recovered, outcomes) = Executor::open(action::Options {
         cgroup_root: mount.to_path_buf(),
         lease_dir: PathBuf::from(LEASE_DIR),
@@ -220,7 +234,8 @@ fn open_hands(
     tokio::spawn(action::systemd::work(Bus::System, PathBuf::from("/"), for_worker, from_worker));
     let root = CgroupRoot::open(mount)?;
     let corrupt = recovered.corrupt.iter().map(ToString::to_string).collect();
-    Ok((Hands { executor, root, jobs, reports }, Opened { corrupt, outcomes }))
+    let hands = Hands { executor, root, jobs, reports };
+    Ok(Opened { hands, corrupt, outcomes })
 }
 
 /// Receives, or waits for ever where nothing will ever come.
@@ -238,13 +253,13 @@ async fn next_report(hands: &mut Option<Hands>) -> Option<Report> {
     }
 }
 
-fn own_unit(tree: &crate::source::cgroup_tree::CgroupTree) -> Option<String> {
+fn own_unit(tree: &CgroupTree) -> Option<String> {
     let path = self_test::cgroup_of(std::process::id(), tree).ok()?;
     let owner = crate::attribute::unit_name::owner_of(&path);
     (!owner.unit.is_empty()).then(|| owner.unit.to_string())
 }
 
-fn degraded(observer: &Observer) -> Vec<String> {
+fn missing_hooks(observer: &Observer) -> Vec<String> {
     observer
         .probes
         .hooks()
@@ -294,9 +309,10 @@ impl Agent {
         match event {
             SystemdEvent::Snapshot { version, units } => {
                 tracing::debug!("systemd {version} knows {} units with cgroups", units.len());
-                for unit in &units {
-                    self.learn(unit);
+                for problem in units.iter().flat_map(|unit| &unit.problems) {
+                    tracing::warn!("{problem}");
                 }
+                self.observer.index.set_all_facts(&units);
                 self.mark_critical();
                 // After a lost connection a reload may have passed unseen.
                 if let Some(hands) = &mut self.hands {
@@ -304,7 +320,10 @@ impl Agent {
                 }
             }
             SystemdEvent::Unit(unit) => {
-                self.learn(&unit);
+                for problem in &unit.problems {
+                    tracing::warn!("{problem}");
+                }
+                self.observer.index.set_facts(&unit.name, UnitFacts::from(&unit));
                 self.mark_unit(&unit.name);
             }
             SystemdEvent::Removed(name) => self.observer.index.clear_facts(&name),
@@ -312,13 +331,6 @@ impl Agent {
             SystemdEvent::Reloading(_) => {}
             SystemdEvent::Lost(why) => tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait"),
         }
-    }
-
-    fn learn(&mut self, unit: &systemd::UnitInfo) {
-        for problem in &unit.problems {
-            tracing::warn!("{}: {problem}", unit.name);
-        }
-        self.observer.index.set_facts(&unit.name, UnitFacts::from(unit));
     }
 
     fn pump(&mut self) {
@@ -333,17 +345,6 @@ impl Agent {
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
         let wake = [beat, executor, self.next_review].into_iter().flatten().fold(far, Ord::min);
         tokio::time::Instant::now() + wake.since(now())
-    }
-
-    fn self_tested(&mut self, test: self_test::Request) {
-        let result = test.judge(&self.observer.probes);
-        if result.ok {
-            tracing::info!("self-test: {} of {} pages attributed", result.expected_pages, result.expected_pages);
-        } else {
-            let detail = result.detail.unwrap_or_default();
-            self.journal.send(&Entry::degraded(&format!("attribution is unverified: {detail}")));
-            self.degraded.push(detail);
-        }
     }
 
     /// SIGTERM: every lease ends now, whatever the situation is.
@@ -372,13 +373,6 @@ impl Agent {
                     return;
                 }
             }
-        }
-    }
-
-    /// One journal entry for each limit that changed or should have.
-    fn tell(&self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
-            self.journal.send(&Entry::outcome(outcome, self.priority_of(&outcome.unit)));
         }
     }
 }

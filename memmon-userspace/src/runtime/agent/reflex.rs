@@ -8,7 +8,6 @@ use crate::{
     attribute::{self, Attributed, Resolved},
     config::Priority,
     decode::{HostMemory, SwapOut},
-    export::journal::Entry,
     policy::{self, CriticalEvent, Decision, MonoTime, Relation, Snapshot},
     source::proc::Proc,
 };
@@ -46,7 +45,7 @@ impl Agent {
         if let Some(alarm) = &decision.alarm
             && self.alarms.raise(&owner.unit, alarm.severity, pages, now)
         {
-            self.journal.send(&Entry::alarm_raised(&decision, event));
+            self.tell_alarm(&decision, event);
         }
         self.note_reaction(&outcomes, event.ts_ns, in_force);
         self.tell(&outcomes);

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Agent, now};
-use crate::export::journal::Entry;
 
 impl Agent {
     pub(super) fn review_in(&mut self, pause: Duration) {
@@ -56,7 +55,7 @@ impl Agent {
             .unwrap_or_default();
         let over = self.alarms.clear(|unit, alarm| now.since(alarm.last_page) >= hold && !leased.contains(unit));
         for (unit, alarm) in over {
-            self.journal.send(&Entry::alarm_cleared(&unit, self.priority_of(&unit), alarm.severity, alarm.pages));
+            self.tell_cleared(&unit, self.priority_of(&unit), alarm.severity, alarm.pages);
             self.states.remove(&unit);
         }
     }
