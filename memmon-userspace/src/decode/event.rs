@@ -97,7 +97,12 @@ impl TryFrom<u64> for ReclaimKind {
             reclaim_kind::MADVISE => Self::Madvise,
             reclaim_kind::MEMCG => Self::Memcg,
             reclaim_kind::OTHER => Self::Other,
-            _ => return Err(DecodeError::Unknown { what: "reclaim kind", value }),
+            _ => {
+                return Err(DecodeError::Unknown {
+                    what: "reclaim kind",
+                    value,
+                });
+            }
         })
     }
 }
@@ -132,7 +137,12 @@ impl TryFrom<u64> for StallKind {
             stall_kind::DIRECT => Self::Direct,
             stall_kind::MEMCG => Self::Memcg,
             stall_kind::THROTTLED => Self::Throttled,
-            _ => return Err(DecodeError::Unknown { what: "stall kind", value }),
+            _ => {
+                return Err(DecodeError::Unknown {
+                    what: "stall kind",
+                    value,
+                });
+            }
         })
     }
 }
@@ -189,7 +199,11 @@ pub enum DecodeError {
 }
 
 fn read<T: pod::Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
-    pod::read_from(bytes).ok_or(DecodeError::Short { what, got: bytes.len(), want: size_of::<T>() })
+    pod::read_from(bytes).ok_or(DecodeError::Short {
+        what,
+        got: bytes.len(),
+        want: size_of::<T>(),
+    })
 }
 
 /// Decodes one ring-buffer record.
@@ -203,7 +217,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         event_kind::CGROUP_MKDIR => cgroup(&read("cgroup record", bytes)?, CgroupChange::Mkdir),
         event_kind::CGROUP_RMDIR => cgroup(&read("cgroup record", bytes)?, CgroupChange::Rmdir),
         event_kind::CGROUP_RELEASE => cgroup(&read("cgroup record", bytes)?, CgroupChange::Release),
-        other => Err(DecodeError::Unknown { what: "record kind", value: other.into() }),
+        other => Err(DecodeError::Unknown {
+            what: "record kind",
+            value: other.into(),
+        }),
     }
 }
 
@@ -226,7 +243,10 @@ fn swap_out(raw: &SwapOutEvent) -> Result<Event, DecodeError> {
 fn cgroup(raw: &CgroupEvent, change: CgroupChange) -> Result<Event, DecodeError> {
     let len = raw.path_len as usize;
     if len > raw.path.len() {
-        return Err(DecodeError::Unknown { what: "cgroup path length", value: raw.path_len.into() });
+        return Err(DecodeError::Unknown {
+            what: "cgroup path length",
+            value: raw.path_len.into(),
+        });
     }
     let cut = raw.flags & cgroup_flag::PATH_CUT != 0;
     Ok(Event::Cgroup(CgroupLife {

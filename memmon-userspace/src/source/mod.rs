@@ -1,1 +1,3 @@
 //! Stage `source`.
+
+pub mod cgroupfs;
