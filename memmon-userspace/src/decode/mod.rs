@@ -1,5 +1,6 @@
 //! Bytes from the kernel to typed events. Pure: no I/O, no clock.
 
+pub mod cgroup_file;
 mod event;
 mod host;
 mod timestamp;
@@ -9,3 +10,7 @@ pub use event::{
 };
 pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
 pub use timestamp::rfc3339;
+pub use cgroup_file::{HostMemory, Level, Limit, Pressure, PressureLine, SwapLevel};
+pub use event::{
+    CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
+};

@@ -10,3 +10,6 @@ pub mod proc;
 pub mod ring;
 pub mod systemd;
 mod unit_file;
+//! Stage `source`.
+
+pub mod cgroupfs;
