@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::attribute::UnitKind;
 use crate::source::cgroup_tree::ScannedCgroup;
 
 fn life(change: CgroupChange, id: u64, parent: Option<u64>, path: Option<&str>) -> CgroupLife {
