@@ -34,7 +34,7 @@ pub async fn check(capabilities: Vec<CapabilityField>, self_test: bool) -> Check
     let (hooks, tested) = match (&probes, &tree) {
         (Some(Ok((probes, _))), Some(tree)) => {
             let tested = if self_test {
-                Some(self_test::run(probes, tree).await)
+                Some(self_test::run(tree, async || Ok(probes.swap_out()?)).await)
             } else {
                 None
             };

@@ -1,5 +1,6 @@
 //! Wires the stages together: here alone they meet.
 
+pub mod agent;
 pub mod check;
 pub mod observer;
 pub mod self_test;

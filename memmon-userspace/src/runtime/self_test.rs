@@ -14,7 +14,7 @@ use zbus_systemd::systemd1::ManagerProxy;
 
 use crate::{
     decode::MemInfo,
-    source::{cgroup_tree::CgroupTree, probes::Probes, proc::Proc},
+    source::{cgroup_tree::CgroupTree, proc::Proc},
 };
 
 /// Pages the child fills and has paged out: one mebibyte.
@@ -47,16 +47,22 @@ impl SelfTest {
     }
 }
 
-/// Runs the test against attached programs.
-pub async fn run(probes: &Probes, tree: &CgroupTree) -> SelfTest {
-    match timeout(DEADLINE, attempt(probes, tree)).await {
+/// What the counters say when the child has paged out.
+pub type Counts = Vec<(SwapOutKey, u64)>;
+
+/// Runs the test against attached programs; `counts` reads their counters when asked.
+pub async fn run(tree: &CgroupTree, counts: impl AsyncFnOnce() -> anyhow::Result<Counts>) -> SelfTest {
+    match timeout(DEADLINE, attempt(tree, counts)).await {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => SelfTest::impossible(format!("{error:#}")),
         Err(_) => SelfTest::impossible(format!("not done within {} s", DEADLINE.as_secs())),
     }
 }
 
-async fn attempt(probes: &Probes, tree: &CgroupTree) -> anyhow::Result<SelfTest> {
+async fn attempt(
+    tree: &CgroupTree,
+    counts: impl AsyncFnOnce() -> anyhow::Result<Counts>,
+) -> anyhow::Result<SelfTest> {
     let memory = MemInfo::parse(&Proc::default().meminfo()?)?;
     if memory.swap_free < 2 * PAGES * 4096 {
         anyhow::bail!("no free swap space; set up swap (zram will do) and test again");
@@ -72,7 +78,7 @@ async fn attempt(probes: &Probes, tree: &CgroupTree) -> anyhow::Result<SelfTest>
         .take()
         .ok_or_else(|| io::Error::other("no pipe from the child"))?;
     let home = Home::give(&child, tree).await?;
-    let result = observe(probes, &mut child, stdout, home.id).await;
+    let result = observe(counts, &mut child, stdout, home.id).await;
     drop(child.stdin.take());
     child.wait().await?;
     home.take_down();
@@ -80,7 +86,7 @@ async fn attempt(probes: &Probes, tree: &CgroupTree) -> anyhow::Result<SelfTest>
 }
 
 async fn observe(
-    probes: &Probes,
+    counts: impl AsyncFnOnce() -> anyhow::Result<Counts>,
     child: &mut Child,
     stdout: ChildStdout,
     id: u64,
@@ -96,7 +102,7 @@ async fn observe(
         .trim()
         .parse()
         .map_err(|_| anyhow::anyhow!("the child paged out nothing: it said {:?}", line.trim()))?;
-    let counts = probes.swap_out()?;
+    let counts = counts().await?;
     let of_child: Vec<&(SwapOutKey, u64)> = counts.iter().filter(|(key, _)| key.owner == id).collect();
     let counted_pages = of_child.iter().map(|(_, pages)| pages).sum();
     let strangers: Vec<String> = of_child
@@ -174,7 +180,7 @@ impl Home {
 }
 
 /// Path of a process in the hierarchy of the memory controller.
-fn cgroup_of(pid: u32, tree: &CgroupTree) -> anyhow::Result<String> {
+pub(super) fn cgroup_of(pid: u32, tree: &CgroupTree) -> anyhow::Result<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     text.lines()
         .find_map(|line| {

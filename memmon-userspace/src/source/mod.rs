@@ -4,6 +4,7 @@
 //! own host.
 
 pub mod cgroup_tree;
+pub mod cgroupfs;
 mod mountinfo;
 pub mod probes;
 pub mod proc;
