@@ -179,10 +179,10 @@ impl Executor {
                 }
                 _ => None,
             };
-            if let Some(wanted) = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value) {
-                if let Err(error) = file.write(wanted, page_size) {
-                    result = StepResult::Failed(error.to_string());
-                }
+            if let Some(wanted) = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value)
+                && let Err(error) = file.write(wanted, page_size)
+            {
+                result = StepResult::Failed(error.to_string());
             }
             now = Some(file.value);
         }

@@ -267,10 +267,10 @@ impl Executor {
     pub(super) fn forget(&mut self, id: LeaseId) {
         self.tasks.remove(&id);
         self.imagined.remove(&id);
-        if let Some(journal) = &mut self.journal {
-            if let Err(error) = journal.end(id) {
-                tracing::error!(lease = id.0, %error, "the lease has ended but the lease file still names it");
-            }
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.end(id)
+        {
+            tracing::error!(lease = id.0, %error, "the lease has ended but the lease file still names it");
         }
     }
 

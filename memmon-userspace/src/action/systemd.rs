@@ -329,11 +329,11 @@ impl Systemd {
                     failed.insert(each.lease, error);
                 }
             }
-            if restorations.iter().any(|each| each.reload) {
-                if let Err(error) = manager.reload().await {
-                    for each in restorations.iter().filter(|each| each.reload) {
-                        failed.insert(each.lease, clone_call("Reload", &each.unit, &error));
-                    }
+            if restorations.iter().any(|each| each.reload)
+                && let Err(error) = manager.reload().await
+            {
+                for each in restorations.iter().filter(|each| each.reload) {
+                    failed.insert(each.lease, clone_call("Reload", &each.unit, &error));
                 }
             }
         }

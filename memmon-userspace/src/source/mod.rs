@@ -4,12 +4,10 @@
 //! own host.
 
 pub mod cgroup_tree;
+pub mod cgroupfs;
 mod mountinfo;
 pub mod probes;
 pub mod proc;
 pub mod ring;
 pub mod systemd;
 mod unit_file;
-//! Stage `source`.
-
-pub mod cgroupfs;

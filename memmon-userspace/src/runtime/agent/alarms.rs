@@ -47,15 +47,30 @@ impl Alarms {
             alarm.severity = alarm.severity.max(severity);
             return false;
         }
-        self.0.insert(Arc::clone(unit), Alarm { severity, last_page: now, last_answer: now, pages });
+        self.0.insert(
+            Arc::clone(unit),
+            Alarm {
+                severity,
+                last_page: now,
+                last_answer: now,
+                pages,
+            },
+        );
         true
     }
 
     /// Takes the alarms that `over` says are over.
     pub(super) fn clear(&mut self, mut over: impl FnMut(&str, &Alarm) -> bool) -> Vec<(Arc<str>, Alarm)> {
-        let ended: Vec<Arc<str>> =
-            self.0.iter().filter(|(unit, alarm)| over(unit, alarm)).map(|(unit, _)| Arc::clone(unit)).collect();
-        ended.into_iter().filter_map(|unit| self.0.remove_entry(&unit)).collect()
+        let ended: Vec<Arc<str>> = self
+            .0
+            .iter()
+            .filter(|(unit, alarm)| over(unit, alarm))
+            .map(|(unit, _)| Arc::clone(unit))
+            .collect();
+        ended
+            .into_iter()
+            .filter_map(|unit| self.0.remove_entry(&unit))
+            .collect()
     }
 
     pub(super) fn units(&self) -> impl Iterator<Item = &Arc<str>> {

@@ -3,10 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::Agent;
-use crate::{
-    attribute::Resolved,
-    config::Priority,
-};
+use crate::{attribute::Resolved, config::Priority};
 
 /// Cgroup ids that are marked in the kernel.
 #[derive(Debug, Default)]
@@ -37,7 +34,12 @@ impl Agent {
 
     /// All priorities may have changed, or the tree was read anew.
     pub(super) fn mark_critical(&mut self) {
-        let units: Vec<Arc<str>> = self.observer.index.units().map(|unit| Arc::clone(unit.name)).collect();
+        let units: Vec<Arc<str>> = self
+            .observer
+            .index
+            .units()
+            .map(|unit| Arc::clone(unit.name))
+            .collect();
         for unit in units {
             self.mark_unit(&unit);
         }
@@ -49,7 +51,9 @@ impl Agent {
         }
         if let Err(error) = self.observer.probes.mark_critical(id) {
             self.marks.0.remove(&id);
-            tracing::error!("cgroup {id} is critical but its pages are only counted, not reported at once: {error}");
+            tracing::error!(
+                "cgroup {id} is critical but its pages are only counted, not reported at once: {error}"
+            );
         }
     }
 

@@ -137,16 +137,18 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         }
     };
     if tree.is_v1() {
-        degraded.push(
-            "the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned(),
-        );
+        degraded
+            .push("the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned());
     } else {
         let opened = open_hands(&options, &config, &tree.mount, with_systemd)?;
         corrupt = opened.corrupt;
         outcomes = opened.outcomes;
         hands = Some(opened.hands);
     }
-    let observer = Observer::open(Options { log_level: config.log.bpf_level.mask(), ..Options::default() })?;
+    let observer = Observer::open(Options {
+        log_level: config.log.bpf_level.bpf(),
+        ..Options::default()
+    })?;
     degraded.extend(missing_hooks(&observer));
     let mut agent = Agent {
         degraded,
@@ -173,7 +175,11 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     agent.mark_critical();
     own_memory::protect();
     agent.rehearse();
-    let mut units = if with_systemd { systemd::watch(SystemdOptions::default()).ok() } else { None };
+    let mut units = if with_systemd {
+        systemd::watch(SystemdOptions::default()).ok()
+    } else {
+        None
+    };
     let (tests, mut wanted) = mpsc::channel(1);
     tokio::spawn(verify::self_test(tree, tests));
     service.ready();
@@ -231,11 +237,39 @@ fn open_hands(
     })?;
     let (jobs, for_worker) = mpsc::channel(CHANNEL);
     let (from_worker, reports) = mpsc::channel(CHANNEL);
-    tokio::spawn(action::systemd::work(Bus::System, PathBuf::from("/"), for_worker, from_worker));
+    tokio::spawn(action::systemd::work(
+        Bus::System,
+        PathBuf::from("/"),
+        for_worker,
+        from_worker,
+    ));
     let root = CgroupRoot::open(mount)?;
-    let corrupt = recovered.corrupt.iter().map(ToString::to_string).collect();
-    let hands = Hands { executor, root, jobs, reports };
-    Ok(Opened { hands, corrupt, outcomes })
+    let corrupt = recovered.corrupt.iter().map(corrupt_in_words).collect();
+    let hands = Hands {
+        executor,
+        root,
+        jobs,
+        reports,
+    };
+    Ok(Opened {
+        hands,
+        corrupt,
+        outcomes,
+    })
+}
+
+fn corrupt_in_words(corrupt: &action::Corrupt) -> String {
+    let named = if corrupt.named.is_empty() {
+        "nothing".to_owned()
+    } else {
+        corrupt.named.join(", ")
+    };
+    format!(
+        "the lease file is damaged from line {} on; it is kept as {} and nothing was guessed; its intact lines name {named}: \
+         compare these limits with what they should be",
+        corrupt.line,
+        corrupt.kept.display()
+    )
 }
 
 /// Receives, or waits for ever where nothing will ever come.
@@ -266,7 +300,10 @@ fn missing_hooks(observer: &Observer) -> Vec<String> {
         .iter()
         .filter_map(|hook| {
             let reason = hook.attached.as_ref().err()?;
-            Some(format!("without {} ({}): {reason}", hook.planned.role, hook.planned.purpose))
+            Some(format!(
+                "without {} ({}): {reason}",
+                hook.planned.role, hook.planned.purpose
+            ))
         })
         .collect()
 }
@@ -329,7 +366,9 @@ impl Agent {
             SystemdEvent::Removed(name) => self.observer.index.clear_facts(&name),
             // The snapshot that follows a reload has the leases looked at.
             SystemdEvent::Reloading(_) => {}
-            SystemdEvent::Lost(why) => tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait"),
+            SystemdEvent::Lost(why) => {
+                tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait")
+            }
         }
     }
 
@@ -343,7 +382,10 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review].into_iter().flatten().fold(far, Ord::min);
+        let wake = [beat, executor, self.next_review]
+            .into_iter()
+            .flatten()
+            .fold(far, Ord::min);
         tokio::time::Instant::now() + wake.since(now())
     }
 
@@ -358,7 +400,10 @@ impl Agent {
                 return;
             }
             hands.executor.pump(&hands.jobs);
-            let pause = hands.executor.next_wakeup().map_or(LAST_WORDS, |wake| wake.since(now()));
+            let pause = hands
+                .executor
+                .next_wakeup()
+                .map_or(LAST_WORDS, |wake| wake.since(now()));
             tokio::select! {
                 report = hands.reports.recv() => match report {
                     Some(report) => self.reported(report),

@@ -18,10 +18,14 @@ pub(super) fn protect() {
         );
     }
     let path = "/proc/self/oom_score_adj";
-    let current = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let current = fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
     if current.is_none_or(|current| current > OOM_SCORE_ADJ)
         && let Err(error) = fs::write(path, OOM_SCORE_ADJ.to_string())
     {
-        tracing::warn!("{path} is not {OOM_SCORE_ADJ}: {error}; set OOMScoreAdjust= in the unit or give CAP_SYS_RESOURCE");
+        tracing::warn!(
+            "{path} is not {OOM_SCORE_ADJ}: {error}; set OOMScoreAdjust= in the unit or give CAP_SYS_RESOURCE"
+        );
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     action::{Outcome, measure},
     attribute::{self, Attributed, Resolved},
     config::Priority,
-    decode::{HostMemory, SwapOut},
+    decode::{MemInfo, SwapOut},
     policy::{self, CriticalEvent, Decision, MonoTime, Relation, Snapshot},
     source::proc::Proc,
 };
@@ -18,7 +18,8 @@ impl Agent {
         let mut events: Vec<SwapOut> = Vec::new();
         let more = self.observer.drain_events(BATCH, |_, event| events.push(event));
         for event in events {
-            let event = attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
+            let event =
+                attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
             if event.priority == Priority::Critical
                 && let Some(owner) = event.owner.clone()
             {
@@ -34,9 +35,13 @@ impl Agent {
         if !self.alarms.count(&owner.unit, pages, now) {
             return;
         }
-        let Some(decision) = self.decide_about(owner, event, now) else { return };
+        let Some(decision) = self.decide_about(owner, event, now) else {
+            return;
+        };
         let outcomes = match &mut self.hands {
-            Some(hands) => hands.executor.execute(&decision, self.config.reaction.on_critical_swap),
+            Some(hands) => hands
+                .executor
+                .execute(&decision, self.config.reaction.on_critical_swap),
             None => Vec::new(),
         };
         let in_force = super::now();
@@ -65,13 +70,21 @@ impl Agent {
 
     fn decide_about(&mut self, owner: &Resolved, event: &Attributed, now: MonoTime) -> Option<Decision> {
         let cgroup = owner.unit_cgroup()?.to_owned();
-        let culprit = event.reclaimer.cgroup_id.and_then(|id| self.observer.index.resolve(id));
+        let culprit = event
+            .reclaimer
+            .cgroup_id
+            .and_then(|id| self.observer.index.resolve(id));
         let culprit_path = culprit.as_ref().and_then(|culprit| culprit.path.as_deref());
         let critical = CriticalEvent {
             pages: event.pages,
             kind: event.reclaimer.kind,
             relation: Relation::of(&cgroup, culprit_path),
-            reclaimer: event.reclaimer.unit.as_deref().or(culprit_path).map(str::to_owned),
+            reclaimer: event
+                .reclaimer
+                .unit
+                .as_deref()
+                .or(culprit_path)
+                .map(str::to_owned),
             comm: event.reclaimer.comm.clone(),
         };
         self.ask(&owner.unit, &cgroup, Some(critical), now)
@@ -109,7 +122,9 @@ impl Agent {
                     snapshot.below = measured.below;
                     snapshot.below_complete = measured.below_complete;
                 }
-                Err(error) => tracing::warn!("{unit} cannot be measured, its limits stay as they are: {error}"),
+                Err(error) => {
+                    tracing::warn!("{unit} cannot be measured, its limits stay as they are: {error}")
+                }
             }
             if snapshot.event.is_none() {
                 snapshot.pressure = measure::pressure(&hands.root, cgroup).ok().flatten();
@@ -126,7 +141,11 @@ impl Agent {
     /// agent's own unit is never acted upon, so nothing comes of it.
     pub(super) fn rehearse(&mut self) {
         let Some(own) = self.own_unit.clone() else { return };
-        let Some((_, cgroup)) = self.observer.index.cgroup_of_unit(&own).map(|(id, path)| (id, path.to_string()))
+        let Some((_, cgroup)) = self
+            .observer
+            .index
+            .cgroup_of_unit(&own)
+            .map(|(id, path)| (id, path.to_string()))
         else {
             return;
         };
@@ -141,14 +160,21 @@ impl Agent {
         if let Some(decision) = self.ask(&unit, &cgroup, Some(event), now())
             && let Some(hands) = &mut self.hands
         {
-            hands.executor.execute(&decision, self.config.reaction.on_critical_swap);
+            hands
+                .executor
+                .execute(&decision, self.config.reaction.on_critical_swap);
         }
         self.states.remove(&unit);
     }
 }
 
 /// The host's memory; `None`, told once per call, if `/proc/meminfo` cannot be read or understood.
-fn host_memory() -> Option<HostMemory> {
-    let text = Proc::default().meminfo().map_err(|error| tracing::error!("{error}")).ok()?;
-    crate::decode::cgroup_file::meminfo(&text).map_err(|error| tracing::error!("/proc/meminfo: {error}")).ok()
+fn host_memory() -> Option<MemInfo> {
+    let text = Proc::default()
+        .meminfo()
+        .map_err(|error| tracing::error!("{error}"))
+        .ok()?;
+    MemInfo::parse(&text)
+        .map_err(|error| tracing::error!("{error}"))
+        .ok()
 }

@@ -17,7 +17,10 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new() -> Self {
         let period = sd_notify::watchdog_enabled().map(|timeout| timeout / 2);
-        Self { period, last: Cell::new(now()) }
+        Self {
+            period,
+            last: Cell::new(now()),
+        }
     }
 
     fn notify(states: &[NotifyState<'_>]) {

@@ -38,7 +38,10 @@ impl Agent {
                 let _ = answer.send(counts);
             }
             Request::Done(test) if test.ok => {
-                tracing::info!("attribution is exact: {0} of {0} pages in the self-test", test.expected_pages);
+                tracing::info!(
+                    "attribution is exact: {0} of {0} pages in the self-test",
+                    test.expected_pages
+                );
             }
             Request::Done(test) => {
                 let why = format!("attribution is unverified: {}", test.detail.unwrap_or_default());
