@@ -3,6 +3,7 @@
 mod bpf_toolchain;
 mod build;
 mod check;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install what building and testing need; what is there stays.
+    Setup,
     /// Build the eBPF object and the agent.
     Build {
         /// Without debug assertions, optimised.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 
 fn dispatch(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Setup => setup::ensure(setup::Purpose::Test)?,
         Task::Build { release } => {
             let agent = build::agent(release)?;
             println!("{}", agent.display());

@@ -64,7 +64,6 @@ fn dependencies() -> Result<()> {
     }
     run(cargo().args([
         "deny",
-        "--offline",
         "check",
         "--hide-inclusion-graph",
         "licenses",
