@@ -2,6 +2,7 @@
 
 mod bpf_toolchain;
 mod build;
+mod live;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,11 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Run the tests that need this machine's kernel, as root.
+    Live {
+        /// Only cases whose name contains one of these.
+        cases: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,6 +47,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
             let agent = build::agent(release)?;
             println!("{}", agent.display());
         }
+        Task::Live { cases } => live::run(&cases)?,
     }
     Ok(())
 }
