@@ -114,3 +114,19 @@ pub(crate) fn agent(release: bool) -> Result<PathBuf> {
         .join(if release { "release" } else { "debug" })
         .join("memmon"))
 }
+
+/// Builds a program of the `tests` crate, with the eBPF object inside, and returns its path.
+pub(crate) fn test_program(name: &str, release: bool) -> Result<PathBuf> {
+    let object = ebpf()?;
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--locked", "--package", "memmon-tests", "--bin", name])
+        .env("MEMMON_BPF_OBJECT", &object);
+    if release {
+        cargo.arg("--release");
+    }
+    run(&mut cargo)?;
+    Ok(target_dir()
+        .join(if release { "release" } else { "debug" })
+        .join(name))
+}

@@ -3,6 +3,7 @@
 mod bpf_toolchain;
 mod build;
 mod check;
+mod live;
 mod setup;
 
 use std::process::ExitCode;
@@ -32,6 +33,11 @@ enum Task {
         #[arg(long)]
         rules: bool,
     },
+    /// Run the tests that need this machine's kernel, as root.
+    Live {
+        /// Only cases whose name contains one of these.
+        cases: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,6 +60,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
+        Task::Live { cases } => live::run(&cases)?,
     }
     Ok(())
 }

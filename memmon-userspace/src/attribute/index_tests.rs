@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::attribute::UnitKind;
 use crate::source::cgroup_tree::ScannedCgroup;
 
 fn life(change: CgroupChange, id: u64, parent: Option<u64>, path: Option<&str>) -> CgroupLife {
@@ -193,6 +194,7 @@ fn a_scan_neither_revives_the_dead_nor_kills_the_newborn() {
     index.apply_life(&mkdir(4, "/system.slice/new.service"));
     assert_eq!(index.apply_scan(token, &snapshot), ScanUpdate::default());
     assert!(!index.resolve(3).expect("known").alive);
+    assert_eq!(index.id_at(A), None, "nor does it take the path back");
     assert!(index.resolve(4).expect("known").alive);
     index.apply_life(&release(3));
     let token = index.scan_token();

@@ -23,11 +23,13 @@ mod facts;
 mod index;
 mod labels;
 mod ledger;
+mod resolved;
 pub mod unit_name;
 
 pub use event::{Attributed, AttributedReclaimer, attribute};
 pub use facts::UnitFacts;
-pub use index::{LifeUpdate, Resolved, ScanUpdate, UnitIndex, UnitState};
+pub use index::UnitIndex;
 pub use labels::{LabelSet, OTHER};
 pub use ledger::{BlameKey, IdLedger, Ledger, UNKNOWN_UNIT};
+pub use resolved::{LifeUpdate, Resolved, ScanUpdate, UnitState};
 pub use unit_name::{CgroupOwner, UnitKind};

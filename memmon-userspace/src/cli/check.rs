@@ -23,10 +23,11 @@ pub struct Args {
 /// If a capability is missing, or standard output is closed.
 pub fn main(args: &Args) -> CliResult {
     // Without these nothing can be tried, and "not usable" would be said of a kernel that is fine.
-    privilege::require("memmon check", privilege::TRACE)?;
-    if args.self_test {
-        privilege::require("memmon check --self-test", privilege::SELF_TEST)?;
-    }
+    let (command, needed) = match args.self_test {
+        true => ("memmon check --self-test", privilege::SELF_TEST),
+        false => ("memmon check", privilege::TRACE),
+    };
+    privilege::require(command, needed)?;
     let capabilities = privilege::ALL
         .iter()
         .map(|capability| CapabilityField {
