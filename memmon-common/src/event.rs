@@ -204,5 +204,8 @@ pod!(StallHistogram, size = 8 + 8 * STALL_BUCKETS, align = 8);
 
 impl StallHistogram {
     /// A histogram that has seen nothing.
-    pub const EMPTY: Self = Self { sum_ns: 0, buckets: [0; STALL_BUCKETS] };
+    pub const EMPTY: Self = Self {
+        sum_ns: 0,
+        buckets: [0; STALL_BUCKETS],
+    };
 }

@@ -109,5 +109,9 @@ pod!(Settings, size = 16, align = 8);
 
 impl Settings {
     /// The agent on a cgroup v2 host.
-    pub const DEFAULT: Self = Self { critical_interval_ns: 10_000_000, memory_hierarchy: 0, emit_all: 0 };
+    pub const DEFAULT: Self = Self {
+        critical_interval_ns: 10_000_000,
+        memory_hierarchy: 0,
+        emit_all: 0,
+    };
 }

@@ -110,10 +110,10 @@ impl LimitFile {
             });
         }
         let dir = root.cgroup(path)?;
-        if let Some(inode) = inode {
-            if dir.inode()? != inode {
-                return Err(CgroupWriteError::Gone { path: path.into() });
-            }
+        if let Some(inode) = inode
+            && dir.inode()? != inode
+        {
+            return Err(CgroupWriteError::Gone { path: path.into() });
         }
         let value = read(&dir, property)?;
         Ok(Self { dir, property, value })
