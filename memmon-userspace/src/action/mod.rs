@@ -26,15 +26,22 @@
 
 mod agree;
 mod cgroup_write;
+mod change;
 mod checksum;
 mod execute;
+#[cfg(test)]
+mod fake_systemd;
 mod journal;
+mod journal_lines;
 mod lease;
 pub mod measure;
 mod outcome;
 mod revert;
+#[cfg(test)]
+mod rig;
 mod settle;
 pub mod systemd;
+mod systemd_jobs;
 pub mod systemd_plan;
 pub mod systemd_props;
 #[cfg(test)]
