@@ -2,7 +2,9 @@
 
 mod bpf_toolchain;
 mod build;
+mod check;
 mod live;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -17,11 +19,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install what building and testing need; what is there stays.
+    Setup,
     /// Build the eBPF object and the agent.
     Build {
         /// Without debug assertions, optimised.
         #[arg(long)]
         release: bool,
+    },
+    /// Check the layering and purity of the stages, manifests, format, lints and licences.
+    Check {
+        /// Only the rules on sources and manifests, which takes a second.
+        #[arg(long)]
+        rules: bool,
     },
     /// Run the tests that need this machine's kernel, as root.
     Live {
@@ -43,10 +53,13 @@ fn main() -> ExitCode {
 
 fn dispatch(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Setup => setup::ensure(setup::Purpose::Test)?,
         Task::Build { release } => {
             let agent = build::agent(release)?;
             println!("{}", agent.display());
         }
+        Task::Check { rules: true } => check::rules()?,
+        Task::Check { rules: false } => check::all()?,
         Task::Live { cases } => live::run(&cases)?,
     }
     Ok(())

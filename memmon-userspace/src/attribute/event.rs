@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::index::{Resolved, UnitIndex};
+use super::index::UnitIndex;
 use super::ledger::UNKNOWN_UNIT;
+use super::resolved::Resolved;
 use crate::config::Priority;
 use crate::decode::{ReclaimKind, SwapOut};
 

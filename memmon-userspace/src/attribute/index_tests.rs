@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::attribute::UnitKind;
 use crate::source::cgroup_tree::ScannedCgroup;
 
 fn life(change: CgroupChange, id: u64, parent: Option<u64>, path: Option<&str>) -> CgroupLife {
@@ -193,6 +194,7 @@ fn a_scan_neither_revives_the_dead_nor_kills_the_newborn() {
     index.apply_life(&mkdir(4, "/system.slice/new.service"));
     assert_eq!(index.apply_scan(token, &snapshot), ScanUpdate::default());
     assert!(!index.resolve(3).expect("known").alive);
+    assert_eq!(index.id_at(A), None, "nor does it take the path back");
     assert!(index.resolve(4).expect("known").alive);
     index.apply_life(&release(3));
     let token = index.scan_token();
@@ -236,6 +238,21 @@ fn delegation_is_known_from_systemd_and_holds_below_the_unit_only() {
     );
     index.apply_life(&mkdir(8, "/later.service/x"));
     assert!(index.resolve(8).expect("known").delegated);
+}
+
+#[test]
+fn a_snapshot_of_systemd_replaces_what_it_said_before() {
+    let info = |name: &str| UnitInfo {
+        name: name.to_owned(),
+        aliases: vec!["al.service".to_owned()],
+        ..UnitInfo::default()
+    };
+    let mut index = scanned(&[(3, A)]);
+    index.set_facts("old.service", UnitFacts::default());
+    index.set_all_facts(&[info("a.service")]);
+    assert_eq!(index.facts("a.service").expect("told").aliases, ["al.service"]);
+    assert_eq!(index.facts("old.service"), None);
+    assert_eq!(unit(&index, 3), Some("a.service"));
 }
 
 #[test]

@@ -11,10 +11,11 @@
 //! start:            token = index.scan_token(); scan = CgroupTree::scan(); index.apply_scan(token, &scan)
 //! Event::Cgroup:    index.apply_life(&event); NeedsScan -> the same three calls again
 //! cgroup ring drops grew: the same three calls again
-//! Event::SwapOut:   attribute(&index, event, |unit| configured priority) -> Attributed
+//! Event::SwapOut:   attribute(&index, event, |owner| index.priority(&config, &owner.unit)) -> Attributed
 //! snapshot:         if !ledger.unresolved(&snapshot, &index).is_empty() { scan once }
 //!                   ledger.apply(&snapshot, &index); index.forget_released(|id| snapshot has id)
-//! systemd event:    index.set_facts(unit, facts) / index.clear_facts(unit)
+//! SystemdEvent:     Snapshot -> index.set_all_facts(&units); Unit(info) -> index.set_facts(&info.name, (&info).into());
+//!                   Removed(name) -> index.clear_facts(&name)
 //! ```
 
 mod event;
@@ -22,11 +23,13 @@ mod facts;
 mod index;
 mod labels;
 mod ledger;
+mod resolved;
 pub mod unit_name;
 
 pub use event::{Attributed, AttributedReclaimer, attribute};
-pub use facts::{UnitFacts, effective_priority};
-pub use index::{LifeUpdate, Resolved, ScanUpdate, UnitIndex, UnitState};
+pub use facts::UnitFacts;
+pub use index::UnitIndex;
 pub use labels::{LabelSet, OTHER};
 pub use ledger::{BlameKey, IdLedger, Ledger, UNKNOWN_UNIT};
+pub use resolved::{LifeUpdate, Resolved, ScanUpdate, UnitState};
 pub use unit_name::{CgroupOwner, UnitKind};

@@ -3,7 +3,7 @@
 use super::{ExitCode, Failure};
 use crate::{
     kernel::load::LoadError,
-    runtime::{observer::ObserveError, trace::TraceError},
+    runtime::{agent::AgentError, observer::ObserveError, trace::TraceError},
     source::probes::OpenError,
 };
 
@@ -25,5 +25,13 @@ pub fn of_trace(error: TraceError) -> Failure {
         TraceError::Observe(error) => of_observer(error),
         TraceError::Output(error) => Failure::from(error),
         error @ TraceError::Proc(_) => Failure::from(error),
+    }
+}
+
+/// As [`of_observer`].
+pub fn of_agent(error: AgentError) -> Failure {
+    match error {
+        AgentError::Observe(error) => of_observer(error),
+        error @ (AgentError::Executor(_) | AgentError::Io(_)) => Failure::from(error),
     }
 }

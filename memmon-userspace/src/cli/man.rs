@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::{Cli, CliResult, ExitCode, output};
+use super::{AFTER_HELP, Cli, CliResult, ExitCode, output};
 
 /// Arguments of `memmon man`.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,8 +42,27 @@ fn page() -> io::Result<String> {
     for subcommand in command.get_subcommands() {
         sections(subcommand, &mut page)?;
     }
-    whole.render_extra_section(&mut page)?;
-    Ok(String::from_utf8_lossy(&page).into_owned())
+    Ok(String::from_utf8_lossy(&page).into_owned() + &tail(AFTER_HELP))
+}
+
+/// The text behind the help as roff: each line that is not indented becomes the title of a section. (clap_mangen
+/// would put all of it under the title EXTRA.)
+fn tail(text: &str) -> String {
+    let mut page = String::new();
+    for line in text.lines() {
+        let line = line
+            .replace('\\', r"\e")
+            .replace('-', r"\-")
+            .replace('\'', r"\(aq");
+        if line.is_empty() {
+            page.push_str(".fi\n");
+        } else if line.starts_with(' ') {
+            page += &format!("{}\n", line.trim_start());
+        } else {
+            page += &format!(".SH \"{line}\"\n.nf\n");
+        }
+    }
+    page + ".fi\n"
 }
 
 fn sections(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {

@@ -36,8 +36,10 @@ FILES
 ENVIRONMENT
   NO_COLOR  if set and not empty, output has no colours";
 
-/// Keeps memory that somebody declared critical out of swap: names the owner of every page that is
-/// swapped out, raises an alarm, stops the swapping, and puts everything back afterwards.
+/// Keeps memory that somebody declared critical out of swap.
+///
+/// Names the owner of every page that is swapped out. When it is a page of a critical unit, raises an alarm,
+/// stops the unit from being swapped any further, and puts every limit back when the danger is over.
 #[derive(Debug, Parser)]
 #[command(name = "memmon", version, after_long_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -63,6 +65,12 @@ pub enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man(man::Args),
+    /// The child of the self-test
+    #[command(name = crate::runtime::self_test::CHILD, hide = true)]
+    SelfTestChild {
+        /// Pages to have paged out.
+        pages: usize,
+    },
 }
 
 /// Parses the command line and runs the command.
@@ -84,6 +92,10 @@ fn dispatch(command: &Command) -> CliResult {
         Command::Config(args) => config::main(args),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
+        Command::SelfTestChild { pages } => {
+            crate::runtime::self_test::child(*pages)?;
+            Ok(ExitCode::Done)
+        }
     }
 }
 

@@ -60,8 +60,8 @@ pub const ALL: &[Capability] = &[
     SYS_PTRACE,
     SYS_NICE,
 ];
-/// Without these the agent does not start.
-pub const RUN: &[Capability] = &[BPF, PERFMON, SYS_RESOURCE, IPC_LOCK, DAC_OVERRIDE];
+/// Without these the agent does not start; what it lacks beyond them it says.
+pub const RUN: &[Capability] = &[BPF, PERFMON];
 /// Without these nothing can be traced.
 pub const TRACE: &[Capability] = &[BPF, PERFMON];
 /// Without these the self-test cannot make a cgroup and watch it.

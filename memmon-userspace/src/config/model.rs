@@ -182,6 +182,13 @@ impl Choice for LogLevel {
     ];
 }
 
+impl LogLevel {
+    /// As aya-log counts levels in eBPF programs: 0 is off, 5 everything.
+    pub const fn bpf(self) -> u8 {
+        self as u8
+    }
+}
+
 impl From<LogLevel> for tracing::level_filters::LevelFilter {
     fn from(level: LogLevel) -> Self {
         match level {

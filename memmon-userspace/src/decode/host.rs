@@ -11,7 +11,7 @@ pub struct MissingField {
 }
 
 /// Memory of the host, bytes (`/proc/meminfo`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MemInfo {
     /// `MemTotal`.
     pub total: u64,

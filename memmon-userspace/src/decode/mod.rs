@@ -1,9 +1,11 @@
 //! Bytes from the kernel to typed events. Pure: no I/O, no clock.
 
+pub mod cgroup_file;
 mod event;
 mod host;
 mod timestamp;
 
+pub use cgroup_file::{Level, Limit, SwapLevel};
 pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };

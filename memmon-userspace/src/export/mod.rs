@@ -1,3 +1,4 @@
 //! What people and other programs see.
 
+pub mod journal;
 pub mod json;

@@ -194,14 +194,21 @@ const ROLES: &[Role] = &[
 /// What `probe` found out about this kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Values by name; absent facts are not in the map.
-    pub values: BTreeMap<&'static str, u32>,
+    /// Values by name; `None` = looked for and absent.
+    pub values: BTreeMap<&'static str, Option<u32>>,
     /// BTF tracepoints of [`targets`] that exist.
     pub tracepoints: BTreeSet<String>,
     /// Functions of [`targets`] that exist, with the index of their folio (or page) argument.
     pub functions: BTreeMap<String, Option<u32>>,
     /// Why no fentry program can be loaded, if that is known beforehand.
     pub no_fentry: Option<String>,
+}
+
+impl Facts {
+    /// A value, if this kernel has it.
+    pub fn value(&self, name: &str) -> Option<u32> {
+        self.values.get(name).copied().flatten()
+    }
 }
 
 /// A decision for one role.
@@ -256,12 +263,12 @@ fn choose(role: &Role, facts: &Facts) -> Result<Attach, String> {
         .needs
         .iter()
         .copied()
-        .filter(|name| !facts.values.contains_key(name))
+        .filter(|name| facts.value(name).is_none())
         .collect();
     // Reading an obj_cgroup as a mem_cgroup would name a wrong owner for every page.
     if role.needs.contains(&"folio.memcg_data")
-        && facts.values.contains_key(OBJCG_OWNS)
-        && !facts.values.contains_key(OBJCG_MEMCG)
+        && facts.value(OBJCG_OWNS).is_some()
+        && facts.value(OBJCG_MEMCG).is_none()
     {
         missing.push(OBJCG_MEMCG);
     }

@@ -52,12 +52,10 @@ pub fn read_btf(path: &Path) -> Result<Btf, ProbeError> {
 
 /// Looks up everything the plan may ask for.
 pub fn facts(btf: &Btf) -> Facts {
-    let mut facts = Facts::default();
-    for (name, value) in values(btf) {
-        if let Some(value) = value {
-            facts.values.insert(name, value);
-        }
-    }
+    let mut facts = Facts {
+        values: values(btf).into_iter().collect(),
+        ..Facts::default()
+    };
     for (kind, target) in plan::targets() {
         match kind {
             HookKind::TpBtf => {
@@ -143,14 +141,14 @@ fn values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
 
 /// Puts the facts into the form the eBPF programs read.
 pub fn kernel_facts(facts: &Facts) -> KernelFacts {
-    let get = |name: &str| facts.values.get(name).copied().unwrap_or(ABSENT);
+    let get = |name: &str| facts.value(name).unwrap_or(ABSENT);
     KernelFacts {
         folio_flags: get("folio.flags"),
         folio_memcg_data: get("folio.memcg_data"),
         folio_nr_pages: get("folio.nr_pages"),
         pg_head: get("PG_head"),
         pg_swapbacked: get("PG_swapbacked"),
-        objcg_memcg: if facts.values.contains_key(plan::OBJCG_OWNS) {
+        objcg_memcg: if facts.value(plan::OBJCG_OWNS).is_some() {
             get(plan::OBJCG_MEMCG)
         } else {
             ABSENT

@@ -1,1 +1,34 @@
-//! Stage `policy`.
+//! What to do: a pure function from what is known to what should happen, with the reason in words.
+//!
+//! [`decide`] is `(Snapshot, Reaction, State, now) -> Decision`. A snapshot with an event is answered by
+//! the reflex (a page of a critical unit went to swap); one without is a review of the unit's leases.
+//! Nothing here reads a file, a clock or a bus; the stage `action` carries a decision out and leaves
+//! nothing to its own choice.
+
+mod decision;
+mod headroom;
+mod never;
+mod reflex;
+mod review;
+mod situation;
+mod snapshot;
+#[cfg(test)]
+mod test_support;
+mod time;
+
+pub use decision::{Action, Alarm, Decision, LeaseId, LimitChange, Planned, Property, Severity};
+pub use headroom::{Binding, Headroom};
+pub use never::never_touched;
+pub use situation::{Situation, situation};
+pub use snapshot::{CriticalEvent, LeaseView, PressureSample, Relation, Snapshot, State};
+pub use time::MonoTime;
+
+use crate::config::Reaction;
+
+/// Decides what to do about one unit.
+pub fn decide(snapshot: &Snapshot, config: &Reaction, state: &State, now: MonoTime) -> Decision {
+    match &snapshot.event {
+        Some(event) => reflex::reflex(snapshot, event, config, state, now),
+        None => review::review(snapshot, config, state, now),
+    }
+}

@@ -230,7 +230,7 @@ pub async fn trace(
         observer.drain_cgroups()?;
         let mut failed = None;
         more = observer.drain_events(BATCH, |index, event| {
-            let event = attribute::attribute(index, event, |owner| config.priority(&owner.unit));
+            let event = attribute::attribute(index, event, |owner| index.priority(config, &owner.unit));
             if failed.is_none() && wanted(&event) {
                 failed = lines.push(event).err();
             }

@@ -1,4 +1,5 @@
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
@@ -137,6 +138,38 @@ fn cgroups_that_vanish_leave_the_scan_complete() {
         (2, true),
         "links are not followed"
     );
+}
+
+#[test]
+fn what_stays_is_found_while_others_come_and_go() {
+    let host = v2_host();
+    for slice in 0..20 {
+        for unit in 0..10 {
+            host.mkdir(&format!("sys/fs/cgroup/s{slice}.slice/u{unit}.service"));
+        }
+    }
+    let tree = host.discover().expect("a tree");
+    let churned = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..200 {
+                let dir = tree
+                    .mount
+                    .join(format!("s{}.slice/run-{round}.service", round % 20));
+                fs::create_dir_all(dir.join("inner")).expect("mkdir");
+                fs::remove_dir_all(&dir).expect("rmdir");
+                churned.store(round + 1, Ordering::Relaxed);
+            }
+        });
+        let mut during = 0;
+        while churned.load(Ordering::Relaxed) < 200 {
+            let scan = tree.scan().expect("a scan");
+            let stable = scan.cgroups.iter().filter(|c| c.path.contains("/u")).count();
+            assert_eq!((stable, scan.complete), (200, true));
+            during += 1;
+        }
+        assert!(during > 0, "nothing was scanned meanwhile");
+    });
 }
 
 /// This very host: the ids must be those the kernel uses.

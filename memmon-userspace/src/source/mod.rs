@@ -4,7 +4,10 @@
 //! own host.
 
 pub mod cgroup_tree;
+pub mod cgroupfs;
 mod mountinfo;
 pub mod probes;
 pub mod proc;
 pub mod ring;
+pub mod systemd;
+mod unit_file;

@@ -17,11 +17,11 @@ fn sys_admin_stands_for_what_was_split_off_it_and_for_no_more() {
 #[test]
 fn the_refusal_names_what_is_lacking_and_only_that() {
     let text = refusal(
-        "memmon run",
-        &lacking(RUN, CapabilitySet::BPF | CapabilitySet::IPC_LOCK),
+        "memmon",
+        &lacking(ALL, CapabilitySet::BPF | CapabilitySet::IPC_LOCK),
     );
     assert!(
-        text.starts_with("memmon run: this process lacks CAP_PERFMON (attaching"),
+        text.starts_with("memmon: this process lacks CAP_PERFMON (attaching"),
         "{text}"
     );
     assert!(

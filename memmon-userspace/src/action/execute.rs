@@ -1,0 +1,435 @@
+//! The executor: owns the leases and carries decisions out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::cgroup_write::{CgroupWriteError, LimitFile};
+use super::journal::{Journal, JournalError, Recovered};
+use super::lease::{Lease, LeaseState};
+use super::outcome::{Outcome, StepResult, Timings};
+use super::systemd_plan::RevertPlan;
+use crate::config::{OnCriticalSwap, WritePath};
+use crate::policy::{
+    Action, Decision, LeaseId, LeaseView, LimitChange, MonoTime, Planned, Property, Snapshot,
+};
+use crate::source::cgroupfs::CgroupRoot;
+
+/// What an executor needs to know.
+pub struct Options {
+    /// Where cgroup v2 is mounted, usually `/sys/fs/cgroup`.
+    pub cgroup_root: PathBuf,
+    /// Where the lease file is kept, usually `/run/memmon`.
+    pub lease_dir: PathBuf,
+    /// Change nothing, say everything.
+    pub dry_run: bool,
+    /// Which way limits are changed.
+    pub write_path: WritePath,
+    /// There is a systemd to agree with.
+    pub systemd: bool,
+    /// The kernel rounds limits down to whole pages of this many bytes.
+    pub page_size: u64,
+    /// The clock.
+    pub clock: Box<dyn Fn() -> MonoTime + Send>,
+}
+
+/// The executor could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// No cgroup tree.
+    #[error("cannot open the cgroup tree at {path}: {source}; is cgroup v2 mounted there?")]
+    Cgroups {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No lease file.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Owns all leases; see the module's documentation.
+pub struct Executor {
+    pub(super) options: Options,
+    pub(super) root: CgroupRoot,
+    /// `None` in a dry run: a later real start must not find leases that nobody took.
+    pub(super) journal: Option<Journal>,
+    /// What a dry run would have on record.
+    imagined: BTreeMap<LeaseId, Lease>,
+    pub(super) tasks: BTreeMap<LeaseId, Task>,
+}
+
+/// What is still to be done for a lease.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) want: Want,
+    /// A job is with the worker.
+    pub(super) in_flight: bool,
+    /// Failed tries in a row.
+    pub(super) attempts: u32,
+    /// Not to be tried before.
+    pub(super) not_before: MonoTime,
+    /// What to ask of systemd next.
+    pub(super) next: Next,
+    /// systemd has read its configuration since.
+    pub(super) reloaded: bool,
+}
+
+/// What to ask of systemd next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// How things are.
+    Inspect,
+    /// To take the value; the lease says what was there before.
+    Set,
+    /// To give the value back.
+    Restore(RevertPlan),
+}
+
+/// What a lease is heading for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Nothing: it is in force.
+    Nothing,
+    /// systemd shall agree.
+    Official,
+    /// It shall end.
+    Revert {
+        /// Why, in words.
+        cause: String,
+        /// Whatever the unit's usage is.
+        forced: bool,
+    },
+    /// A daemon-reload may have undone it.
+    AfterReload,
+}
+
+impl Task {
+    /// Nothing has been asked yet.
+    pub(super) const fn new(want: Want) -> Self {
+        Self {
+            want,
+            in_flight: false,
+            attempts: 0,
+            not_before: MonoTime(0),
+            next: Next::Inspect,
+            reloaded: false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor")
+            .field("journal", &self.journal)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// Opens the cgroup tree and the lease file, and begins to put back what an earlier agent left: it was
+    /// killed, and what made it act may be over.
+    ///
+    /// # Errors
+    /// If either cannot be opened. What the lease file holds is never an error: see [`Recovered`].
+    pub fn open(options: Options) -> Result<(Self, Recovered, Vec<Outcome>), ExecutorError> {
+        let root = open_root(&options.cgroup_root)?;
+        let (journal, recovered) = if options.dry_run {
+            (None, Recovered::default())
+        } else {
+            let (journal, recovered) = Journal::open(&options.lease_dir)?;
+            (Some(journal), recovered)
+        };
+        let mut executor = Self {
+            options,
+            root,
+            journal,
+            imagined: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        };
+        let mut outcomes = Vec::new();
+        for lease in &recovered.leases {
+            executor.tasks.insert(lease.id, Task::new(Want::Nothing));
+            outcomes.extend(executor.revert(
+                lease.id,
+                "an earlier agent ended without putting it back",
+                true,
+            ));
+        }
+        Ok((executor, recovered, outcomes))
+    }
+
+    /// Carries `decision` out, most urgent step first. `mode` is the reaction it was made under.
+    ///
+    /// This is the reaction path: it does not wait for systemd and writes nothing that can block.
+    pub fn execute(&mut self, decision: &Decision, mode: OnCriticalSwap) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(decision.actions.len());
+        for planned in &decision.actions {
+            match &planned.action {
+                Action::Protect(change) | Action::Freeze(change) | Action::RaiseHigh(change) => {
+                    outcomes.push(self.change(decision, planned, change, mode));
+                }
+                Action::Revert { lease } => outcomes.extend(self.revert(*lease, &planned.reason, false)),
+                Action::Keep { lease, until } => {
+                    if let Some(journal) = &mut self.journal {
+                        journal.extend(*lease, *until);
+                    }
+                }
+                Action::None => outcomes.push(Outcome {
+                    unit: decision.unit.clone(),
+                    action: planned.action.as_str(),
+                    lease: None,
+                    property: None,
+                    old: None,
+                    new: None,
+                    reason: planned.reason.clone(),
+                    result: StepResult::Skipped(planned.reason.clone()),
+                    timings: None,
+                }),
+            }
+        }
+        outcomes
+    }
+
+    /// All leases on record, for `status`; in a dry run those that would be.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.journal
+            .iter()
+            .flat_map(Journal::live)
+            .chain(self.imagined.values())
+    }
+
+    /// The leases of `unit` that are in force, for policy; not those that are on their way back.
+    pub fn views(&self, unit: &str) -> Vec<LeaseView> {
+        self.leases()
+            .filter(|lease| lease.unit == unit && !self.is_ending(lease.id))
+            .map(Lease::view)
+            .collect()
+    }
+
+    /// In a dry run, gives `snapshot` the limits that would be in force, so that one page after another gets
+    /// the answers of a real run.
+    pub fn imagine(&self, snapshot: &mut Snapshot) {
+        let Some(unit) = snapshot.chain.first_mut() else {
+            return;
+        };
+        for lease in self
+            .imagined
+            .values()
+            .filter(|lease| lease.inode == snapshot.cgroup_id)
+        {
+            match (lease.property, &mut unit.swap) {
+                (Property::MemoryHigh, _) => unit.high = lease.new,
+                (Property::MemorySwapMax, Some(swap)) => swap.max = lease.new,
+                (Property::MemorySwapMax, None) => {}
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> MonoTime {
+        (self.options.clock)()
+    }
+
+    pub(super) fn is_ending(&self, id: LeaseId) -> bool {
+        self.tasks
+            .get(&id)
+            .is_some_and(|task| matches!(task.want, Want::Revert { .. }))
+    }
+
+    pub(super) fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        self.journal.as_ref().and_then(|journal| journal.get(id))
+    }
+
+    /// Puts a lease on record, new or changed; in a dry run nothing is.
+    pub(super) fn record(&mut self, lease: Lease) -> Result<(), JournalError> {
+        self.journal
+            .as_mut()
+            .map_or(Ok(()), |journal| journal.record(lease))
+    }
+
+    /// Gives a lease something new to head for. A job that is with the worker stays there: its report is
+    /// then judged by the new aim.
+    pub(super) fn aim(&mut self, id: LeaseId, want: Want) {
+        let in_flight = self.tasks.get(&id).is_some_and(|task| task.in_flight);
+        self.tasks.insert(
+            id,
+            Task {
+                in_flight,
+                ..Task::new(want)
+            },
+        );
+    }
+
+    /// Ends a lease without touching anything.
+    pub(super) fn forget(&mut self, id: LeaseId) {
+        self.tasks.remove(&id);
+        self.imagined.remove(&id);
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.end(id)
+        {
+            tracing::error!(lease = id.0, %error, "the lease has ended but the lease file still names it");
+        }
+    }
+
+    fn change(
+        &mut self,
+        decision: &Decision,
+        planned: &Planned,
+        change: &LimitChange,
+        mode: OnCriticalSwap,
+    ) -> Outcome {
+        let start = self.now();
+        let mut outcome = Outcome {
+            unit: decision.unit.clone(),
+            action: planned.action.as_str(),
+            lease: None,
+            property: Some(change.property),
+            old: Some(change.old),
+            new: Some(change.new),
+            reason: planned.reason.clone(),
+            result: StepResult::Done,
+            timings: None,
+        };
+        outcome.result = match self.try_change(decision, planned, change, mode, start, &mut outcome) {
+            Ok(result) => result,
+            Err(ChangeError::Cgroup(CgroupWriteError::Gone { .. })) => StepResult::Gone,
+            Err(error) => StepResult::Failed(error.to_string()),
+        };
+        outcome
+    }
+
+    fn try_change(
+        &mut self,
+        decision: &Decision,
+        planned: &Planned,
+        change: &LimitChange,
+        mode: OnCriticalSwap,
+        start: MonoTime,
+        outcome: &mut Outcome,
+    ) -> Result<StepResult, ChangeError> {
+        let (cgroup, inode) = (&decision.cgroup, decision.cgroup_id);
+        let mut file = LimitFile::open(&self.root, &decision.unit, cgroup, Some(inode), change.property)?;
+        if !self.options.dry_run && file.value != change.old {
+            return Ok(StepResult::Skipped(format!(
+                "{} has become {} meanwhile",
+                change.property.file(),
+                file.value
+            )));
+        }
+        let lease = Lease {
+            id: LeaseId(0),
+            unit: decision.unit.clone(),
+            property: change.property,
+            cgroup: cgroup.clone(),
+            inode,
+            old: change.old,
+            new: change.new,
+            mode,
+            reason: planned.reason.clone(),
+            created: start,
+            deadline: change.deadline,
+            state: LeaseState::Taken,
+            systemd: None,
+        };
+        let lease = self.continued(lease);
+        let id = lease.id;
+        outcome.lease = Some(id);
+        if self.options.dry_run {
+            self.imagined.insert(id, lease);
+            return Ok(StepResult::DryRun);
+        }
+        let cgroup_only = matches!(lease.state, LeaseState::CgroupOnly { .. });
+        self.record(lease)?;
+        let recorded_ns = nanos(self.now().since(start));
+        let want = if self.options.systemd && !cgroup_only {
+            Want::Official
+        } else {
+            Want::Nothing
+        };
+        self.aim(id, want);
+        if self.options.write_path == WritePath::SystemdOnly && self.options.systemd {
+            return Ok(StepResult::Skipped(
+                "write_path is systemd-only: systemd is asked next".into(),
+            ));
+        }
+        if let Err(error) = file.write(change.new, self.options.page_size) {
+            // Whatever is there now, putting it back looks before it writes.
+            self.revert(id, "the limit could not be written", true);
+            return Err(error.into());
+        }
+        outcome.new = Some(file.value);
+        outcome.timings = Some(Timings {
+            recorded_ns,
+            written_ns: nanos(self.now().since(start)),
+        });
+        Ok(StepResult::Done)
+    }
+
+    /// `fresh` with a number; or, if there is a lease on the same limit already, that one with the new value.
+    /// What was there before the *first* change is what comes back, and a unit has one lease per limit.
+    fn continued(&mut self, fresh: Lease) -> Lease {
+        let earlier = self
+            .leases()
+            .find(|lease| lease.unit == fresh.unit && lease.property == fresh.property)
+            .cloned();
+        match earlier {
+            Some(earlier) if earlier.inode == fresh.inode => {
+                let state = match earlier.state {
+                    LeaseState::Official => LeaseState::Taken,
+                    state => state,
+                };
+                Lease {
+                    new: fresh.new,
+                    deadline: fresh.deadline,
+                    reason: fresh.reason,
+                    state,
+                    ..earlier
+                }
+            }
+            // The unit was restarted and systemd's property went with it.
+            Some(earlier) if earlier.systemd.is_some() => Lease {
+                id: earlier.id,
+                created: earlier.created,
+                systemd: earlier.systemd,
+                ..fresh
+            },
+            earlier => {
+                if let Some(gone) = earlier {
+                    self.forget(gone.id);
+                }
+                let id = match &mut self.journal {
+                    Some(journal) => journal.next_id(),
+                    None => LeaseId(self.imagined.keys().last().map_or(1, |last| last.0 + 1)),
+                };
+                Lease { id, ..fresh }
+            }
+        }
+    }
+}
+
+/// A change was not made.
+#[derive(Debug, thiserror::Error)]
+enum ChangeError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupWriteError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+fn open_root(path: &Path) -> Result<CgroupRoot, ExecutorError> {
+    CgroupRoot::open(path).map_err(|source| ExecutorError::Cgroups {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;

@@ -1,0 +1,444 @@
+//! The systemd side of leases: a task that owns the D-Bus connection, takes one job at a time and reports.
+//!
+//! It decides nothing. Connections are made when needed and dropped when they fail; the executor tries
+//! again later, since only it knows whether a job is still wanted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use zbus::names::InterfaceName;
+use zbus::{OwnedVariant, Variant};
+use zbus_systemd::systemd1::{ManagerProxy, UnitProxy};
+
+use super::systemd_plan::{DropIn, DropInStep, UnitFacts};
+use super::systemd_props::{
+    MEMORY_SETTINGS, drop_in_path, from_property, interface, is_unit_name, to_property,
+};
+use crate::decode::Limit;
+use crate::policy::{LeaseId, Property};
+
+/// A daemon-reload of a host with thousands of units takes seconds, under memory pressure longer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Which bus systemd is on.
+#[derive(Clone, Debug)]
+pub enum Bus {
+    /// The system bus.
+    System,
+    /// The bus at a D-Bus address: for tests.
+    Address(String),
+}
+
+/// Something to ask of systemd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// What systemd has for the unit of a lease.
+    Inspect {
+        /// The lease.
+        lease: LeaseId,
+        /// Its unit.
+        unit: String,
+    },
+    /// Set properties of a unit, all or none, until the next boot.
+    Set {
+        /// The lease.
+        lease: LeaseId,
+        /// Its unit.
+        unit: String,
+        /// What to set.
+        values: Vec<(Property, Limit)>,
+    },
+    /// Put drop-ins right and have systemd read its configuration once.
+    Restore(Vec<Restoration>),
+}
+
+/// One lease's part of a [`Job::Restore`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restoration {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its unit.
+    pub unit: String,
+    /// What to do with the drop-in.
+    pub drop_in: DropInStep,
+    /// Whether systemd has to read its configuration.
+    pub reload: bool,
+}
+
+/// The answer to a job.
+#[derive(Debug)]
+pub enum Report {
+    /// To [`Job::Inspect`].
+    Inspected {
+        /// The lease.
+        lease: LeaseId,
+        /// What systemd has.
+        facts: Result<UnitFacts, SystemdError>,
+    },
+    /// To [`Job::Set`].
+    Set {
+        /// The lease.
+        lease: LeaseId,
+        /// Whether systemd took it.
+        result: Result<(), SystemdError>,
+    },
+    /// To each part of a [`Job::Restore`].
+    Restored {
+        /// The lease.
+        lease: LeaseId,
+        /// What systemd has now.
+        facts: Result<UnitFacts, SystemdError>,
+    },
+}
+
+/// systemd did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemdError {
+    /// No answer, or no bus: to be tried again.
+    #[error("systemd cannot be reached ({operation} {object}): {reason}")]
+    Unreachable {
+        /// What was asked.
+        operation: &'static str,
+        /// Of what.
+        object: String,
+        /// Why there was no answer.
+        reason: String,
+    },
+    /// systemd said no.
+    #[error("systemd refused {operation} {object}: {reason}")]
+    Refused {
+        /// What was asked.
+        operation: &'static str,
+        /// Of what.
+        object: String,
+        /// systemd's words.
+        reason: String,
+    },
+    /// A drop-in could not be read or put right.
+    #[error("cannot {operation} {path}: {source}")]
+    DropIn {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl SystemdError {
+    fn call(operation: &'static str, object: &str, error: zbus::Error) -> Self {
+        // What the bus, not systemd, answers when systemd does not.
+        const NO_ANSWER: [&str; 7] = [
+            "org.freedesktop.DBus.Error.NoReply",
+            "org.freedesktop.DBus.Error.Timeout",
+            "org.freedesktop.DBus.Error.TimedOut",
+            "org.freedesktop.DBus.Error.ServiceUnknown",
+            "org.freedesktop.DBus.Error.NameHasNoOwner",
+            "org.freedesktop.DBus.Error.Disconnected",
+            "org.freedesktop.DBus.Error.LimitsExceeded",
+        ];
+        let object = object.to_owned();
+        match &error {
+            zbus::Error::MethodError(name, text, _) if !NO_ANSWER.contains(&name.as_str()) => {
+                let reason = text.clone().unwrap_or_else(|| name.to_string());
+                Self::Refused {
+                    operation,
+                    object,
+                    reason,
+                }
+            }
+            _ => Self::Unreachable {
+                operation,
+                object,
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// Trying again later may help.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// The task's state: a connection, if there is one.
+#[derive(Debug)]
+pub struct Systemd {
+    bus: Bus,
+    root: PathBuf,
+    connection: Option<zbus::Connection>,
+}
+
+/// Takes jobs until the channel closes. `root` is `/`, in tests a directory that stands for it.
+pub async fn work(bus: Bus, root: PathBuf, mut jobs: mpsc::Receiver<Job>, reports: mpsc::Sender<Report>) {
+    let mut systemd = Systemd {
+        bus,
+        root,
+        connection: None,
+    };
+    while let Some(job) = jobs.recv().await {
+        for report in systemd.run(job).await {
+            if reports.send(report).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Systemd {
+    async fn run(&mut self, job: Job) -> Vec<Report> {
+        let reports = match job {
+            Job::Inspect { lease, unit } => vec![Report::Inspected {
+                lease,
+                facts: self.inspect(&unit).await,
+            }],
+            Job::Set { lease, unit, values } => vec![Report::Set {
+                lease,
+                result: self.set(&unit, &values).await,
+            }],
+            Job::Restore(restorations) => self.restore(restorations).await,
+        };
+        if reports.iter().any(Report::is_unreachable) {
+            self.connection = None;
+        }
+        reports
+    }
+
+    async fn connection(&mut self) -> Result<zbus::Connection, SystemdError> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let builder = match &self.bus {
+            Bus::System => zbus::connection::Builder::system(),
+            Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
+        };
+        let failed = |error| SystemdError::Unreachable {
+            operation: "connect to",
+            object: "the bus".into(),
+            reason: zbus::Error::to_string(&error),
+        };
+        let connection = builder
+            .method_timeout(CALL_TIMEOUT)
+            .build()
+            .await
+            .map_err(failed)?;
+        Ok(self.connection.insert(connection).clone())
+    }
+
+    async fn manager(&mut self) -> Result<ManagerProxy<'static>, SystemdError> {
+        let connection = self.connection().await?;
+        ManagerProxy::new(&connection)
+            .await
+            .map_err(|error| SystemdError::call("connect to", "the manager", error))
+    }
+
+    async fn inspect(&mut self, unit: &str) -> Result<UnitFacts, SystemdError> {
+        let manager = self.manager().await?;
+        // LoadUnit, not GetUnit: a unit that stopped and was forgotten can still have a drop-in of ours.
+        let path = manager
+            .load_unit(unit.to_owned())
+            .await
+            .map_err(|e| SystemdError::call("LoadUnit", unit, e))?;
+        let connection = self.connection().await?;
+        let error = |operation| move |error: zbus::Error| SystemdError::call(operation, unit, error);
+        let proxy = UnitProxy::builder(&connection)
+            .path(path.clone())
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .map_err(error("address"))?;
+        let mut facts = UnitFacts {
+            id: proxy.id().await.map_err(error("read Id of"))?,
+            loaded: proxy.load_state().await.map_err(error("read LoadState of"))? == "loaded",
+            running: is_running(&proxy.active_state().await.map_err(error("read ActiveState of"))?),
+            transient: proxy.transient().await.map_err(error("read Transient of"))?,
+            drop_in_paths: proxy
+                .drop_in_paths()
+                .await
+                .map_err(error("read DropInPaths of"))?,
+            ..UnitFacts::default()
+        };
+        if let Some(interface) = interface(&facts.id) {
+            let properties = zbus::fdo::PropertiesProxy::builder(&connection)
+                .destination("org.freedesktop.systemd1")
+                .path(path)
+                .build()
+                .await
+                .map_err(error("address"))?;
+            let all = properties
+                .get_all(InterfaceName::from_static_str_unchecked(interface))
+                .await
+                .map_err(|fdo| SystemdError::call("read the properties of", unit, fdo.into()))?;
+            memory(&mut facts, &all);
+        }
+        for property in [Property::MemorySwapMax, Property::MemoryHigh] {
+            let path = drop_in_path(&facts.id, property, facts.transient);
+            let content = if is_unit_name(&facts.id) {
+                self.read(&path)?
+            } else {
+                None
+            };
+            facts.drop_ins.insert(property, DropIn { path, content });
+        }
+        Ok(facts)
+    }
+
+    async fn set(&mut self, unit: &str, values: &[(Property, Limit)]) -> Result<(), SystemdError> {
+        let manager = self.manager().await?;
+        let mut properties = Vec::with_capacity(values.len());
+        for (property, limit) in values {
+            properties.push((
+                property.as_str().to_owned(),
+                OwnedVariant::from(to_property(*limit)),
+            ));
+        }
+        manager
+            .set_unit_properties(unit.to_owned(), true, properties)
+            .await
+            .map_err(|error| SystemdError::call("SetUnitProperties", unit, error))
+    }
+
+    async fn restore(&mut self, restorations: Vec<Restoration>) -> Vec<Report> {
+        let mut failed: HashMap<LeaseId, SystemdError> = HashMap::new();
+        // Without systemd the files stay as they are: removing them and then not reloading would leave a
+        // property whose origin nobody could find.
+        let manager = match self.manager().await {
+            Ok(manager) => Some(manager),
+            Err(error) => {
+                let reason = error.to_string();
+                failed.extend(restorations.iter().map(|each| {
+                    (
+                        each.lease,
+                        SystemdError::Unreachable {
+                            operation: "restore",
+                            object: each.unit.clone(),
+                            reason: reason.clone(),
+                        },
+                    )
+                }));
+                None
+            }
+        };
+        if let Some(manager) = manager {
+            for each in &restorations {
+                if let Err(error) = self.put_right(&each.drop_in) {
+                    failed.insert(each.lease, error);
+                }
+            }
+            if restorations.iter().any(|each| each.reload)
+                && let Err(error) = manager.reload().await
+            {
+                for each in restorations.iter().filter(|each| each.reload) {
+                    failed.insert(each.lease, clone_call("Reload", &each.unit, &error));
+                }
+            }
+        }
+        let mut reports = Vec::with_capacity(restorations.len());
+        for each in restorations {
+            let facts = match failed.remove(&each.lease) {
+                Some(error) => Err(error),
+                None => self.inspect(&each.unit).await,
+            };
+            reports.push(Report::Restored {
+                lease: each.lease,
+                facts,
+            });
+        }
+        reports
+    }
+
+    fn put_right(&self, step: &DropInStep) -> Result<(), SystemdError> {
+        match step {
+            DropInStep::Leave => Ok(()),
+            DropInStep::Remove { path, seen } => {
+                if self.read(path)?.as_ref() != Some(seen) {
+                    return Ok(());
+                }
+                let file = self.at(path);
+                std::fs::remove_file(&file).map_err(|source| SystemdError::DropIn {
+                    operation: "remove",
+                    path: file.clone(),
+                    source,
+                })?;
+                // systemd made the directory for the drop-in; it stays if anything else is in it.
+                let _ = file.parent().map(std::fs::remove_dir);
+                Ok(())
+            }
+            DropInStep::Replace { path, seen, content } => {
+                if self.read(path)?.as_ref() != Some(seen) {
+                    return Ok(());
+                }
+                let file = self.at(path);
+                // systemd reads *.conf only, so it never sees the half-written one.
+                let temporary = file.with_extension("conf.memmon-new");
+                std::fs::write(&temporary, content)
+                    .and_then(|()| std::fs::rename(&temporary, &file))
+                    .map_err(|source| SystemdError::DropIn {
+                        operation: "put back",
+                        path: file,
+                        source,
+                    })
+            }
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Option<String>, SystemdError> {
+        let file = self.at(path);
+        match std::fs::read_to_string(&file) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(SystemdError::DropIn {
+                operation: "read",
+                path: file,
+                source,
+            }),
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root
+            .join(Path::new(path).strip_prefix("/").unwrap_or(Path::new(path)))
+    }
+}
+
+impl Report {
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Inspected { facts, .. } | Self::Restored { facts, .. } => {
+                facts.as_ref().is_err_and(SystemdError::is_unreachable)
+            }
+            Self::Set { result, .. } => result.as_ref().is_err_and(SystemdError::is_unreachable),
+        }
+    }
+}
+
+fn is_running(active_state: &str) -> bool {
+    !matches!(active_state, "inactive" | "failed")
+}
+
+fn memory(facts: &mut UnitFacts, all: &HashMap<String, OwnedVariant>) {
+    let number = |name: &str| match all.get(name).map(|value| &**value) {
+        Some(Variant::U64(number)) => Some(from_property(*number)),
+        _ => None,
+    };
+    facts.limits = MEMORY_SETTINGS
+        .iter()
+        .filter_map(|(name, _)| Some(((*name).to_owned(), number(name)?)))
+        .collect::<BTreeMap<_, _>>();
+    facts.memory_limit = number("MemoryLimit");
+    if let Some(Variant::Str(path)) = all.get("ControlGroup").map(|value| &**value) {
+        facts.control_group = path.to_string();
+    }
+}
+
+fn clone_call(operation: &'static str, unit: &str, error: &zbus::Error) -> SystemdError {
+    SystemdError::call(operation, unit, error.clone())
+}
+
+#[cfg(test)]
+#[path = "systemd_tests.rs"]
+mod tests;
