@@ -10,6 +10,7 @@
 //! | `zero I` | writes zeroes into each page | |
 //! | `touch I` | reads each page | |
 //! | `pageout I` | `madvise(MADV_PAGEOUT)` | |
+//! | `pageout-everywhere I` | the same from every CPU | |
 //! | `churn I N` | N times `fill` | |
 //! | `storm I N` | N times `fill` and `pageout` | |
 //! | `swapped I` | asks its own pagemap | pages in swap |
