@@ -234,7 +234,7 @@ fn without_privilege_it_is_4_with_the_capability() {
         (["run"].as_slice(), "memmon run"),
         (&["trace"], "memmon trace"),
         (&["check"], "memmon check"),
-        (&["check", "--self-test"], "memmon check"),
+        (&["check", "--self-test"], "memmon check --self-test"),
     ] {
         let output = unprivileged(args);
         let text = stderr(&output);
