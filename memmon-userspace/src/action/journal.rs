@@ -15,14 +15,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::os::fd::OwnedFd;
 
-use super::checksum::crc32;
+use super::journal_lines::{Entry, LARGEST, encode, replay};
 use super::lease::Lease;
 use crate::policy::LeaseId;
 
 /// Name of the file in the runtime directory.
 const NAME: &str = "leases.json";
-/// More than any host needs; a larger file is not one of memmon's.
-const LARGEST: u64 = 16 << 20;
 /// Room that is allocated ahead, so that a lease can be recorded when `/run` is full.
 const AHEAD: u64 = 16 << 10;
 /// Ended lines beyond which the file is written anew.
@@ -74,11 +72,17 @@ pub struct JournalError {
     source: io::Error,
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Entry<'a> {
-    Lease(std::borrow::Cow<'a, Lease>),
-    Ended(LeaseId),
+/// The leases on record in `dir`, without touching the file: for who only looks. A damaged file has none.
+///
+/// # Errors
+/// If there is a file and it cannot be read.
+pub fn recorded(dir: &Path) -> io::Result<Vec<Lease>> {
+    let replay = replay(&read(&dir.join(NAME))?);
+    Ok(if replay.bad_line.is_none() {
+        replay.live.into_values().collect()
+    } else {
+        Vec::new()
+    })
 }
 
 impl Journal {
@@ -156,7 +160,7 @@ impl Journal {
     /// # Errors
     /// If it could not be written and synced. Then nothing is on record and nothing may be changed.
     pub fn record(&mut self, lease: Lease) -> Result<(), JournalError> {
-        self.append(&Entry::Lease(std::borrow::Cow::Borrowed(&lease)))?;
+        self.append(&Entry::Lease(&lease))?;
         self.live.insert(lease.id, lease);
         Ok(())
     }
@@ -222,7 +226,7 @@ impl Journal {
         const TEMPORARY: &str = "leases.json.new";
         let mut bytes = Vec::new();
         for lease in self.live.values() {
-            encode(&mut bytes, &Entry::Lease(std::borrow::Cow::Borrowed(lease)))?;
+            encode(&mut bytes, &Entry::Lease(lease))?;
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(
@@ -302,79 +306,6 @@ fn keep_aside(dir: &Path, path: &Path) -> io::Result<PathBuf> {
 
 fn describe(lease: &Lease) -> String {
     format!("{} {} {} -> {}", lease.unit, lease.property, lease.old, lease.new)
-}
-
-/// A line is `{"crc":"xxxxxxxx",` and the rest; the checksum is that of the rest without its newline.
-const HEAD: usize = r#"{"crc":"00000000","#.len();
-
-fn encode(into: &mut Vec<u8>, entry: &Entry<'_>) -> io::Result<()> {
-    let start = into.len();
-    into.extend_from_slice(&[b' '; HEAD]);
-    let body = into.len();
-    serde_json::to_writer(&mut *into, entry)?;
-    // The entry is an object; its brace has become part of the head.
-    into.remove(body);
-    let crc = crc32(&into[body..]);
-    let mut head = &mut into[start..body];
-    write!(head, r#"{{"crc":"{crc:08x}","#)?;
-    into.push(b'\n');
-    Ok(())
-}
-
-fn parse(line: &[u8]) -> Option<Entry<'static>> {
-    let (head, body) = line.split_at_checked(HEAD)?;
-    let expected = format!(r#"{{"crc":"{:08x}","#, crc32(body));
-    if head != expected.as_bytes() {
-        return None;
-    }
-    let mut text = Vec::with_capacity(body.len() + 1);
-    text.push(b'{');
-    text.extend_from_slice(body);
-    serde_json::from_slice(&text).ok()
-}
-
-/// What a file's bytes say.
-#[derive(Debug, Default)]
-struct Replay {
-    live: BTreeMap<LeaseId, Lease>,
-    highest: u64,
-    cut_short: bool,
-    bad_line: Option<usize>,
-}
-
-fn replay(bytes: &[u8]) -> Replay {
-    let mut replay = Replay::default();
-    if bytes.len() as u64 > LARGEST {
-        replay.bad_line = Some(1);
-        return replay;
-    }
-    for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let complete = line.strip_suffix(b"\n");
-        match parse(complete.unwrap_or(line)) {
-            Some(Entry::Lease(lease)) => {
-                replay.highest = replay.highest.max(lease.id.0);
-                replay.live.insert(lease.id, lease.into_owned());
-            }
-            Some(Entry::Ended(id)) => {
-                replay.highest = replay.highest.max(id.0);
-                replay.live.remove(&id);
-            }
-            // Only the last line has no newline, and only a write that was cut short leaves such a one.
-            None if complete.is_none() && begins_like_a_line(line) => replay.cut_short = true,
-            None => replay.bad_line = replay.bad_line.or(Some(index + 1)),
-        }
-    }
-    replay
-}
-
-fn begins_like_a_line(line: &[u8]) -> bool {
-    line.iter().zip(br#"{"crc":"00000000","#).all(|(&got, &want)| {
-        if want == b'0' {
-            got.is_ascii_hexdigit()
-        } else {
-            got == want
-        }
-    })
 }
 
 #[cfg(test)]

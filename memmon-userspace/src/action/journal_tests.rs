@@ -187,7 +187,7 @@ fn play(steps: &[(u64, bool)]) -> (Vec<u8>, Vec<(usize, Vec<Lease>)>) {
             encode(&mut file, &Entry::Ended(LeaseId(*id))).unwrap();
         } else {
             let lease = lease(*id, "a.service");
-            encode(&mut file, &Entry::Lease(std::borrow::Cow::Borrowed(&lease))).unwrap();
+            encode(&mut file, &Entry::Lease(&lease)).unwrap();
             live.insert(*id, lease);
         }
         synced.push((file.len(), live.values().cloned().collect()));

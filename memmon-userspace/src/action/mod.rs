@@ -26,15 +26,22 @@
 
 mod agree;
 mod cgroup_write;
+mod change;
 mod checksum;
 mod execute;
+#[cfg(test)]
+mod fake_systemd;
 mod journal;
+mod journal_lines;
 mod lease;
 pub mod measure;
 mod outcome;
 mod revert;
+#[cfg(test)]
+mod rig;
 mod settle;
 pub mod systemd;
+mod systemd_jobs;
 pub mod systemd_plan;
 pub mod systemd_props;
 #[cfg(test)]
@@ -42,7 +49,7 @@ mod test_support;
 
 pub use cgroup_write::{CgroupWriteError, LimitFile};
 pub use execute::{Executor, ExecutorError, Options};
-pub use journal::{Corrupt, Journal, JournalError, Recovered};
+pub use journal::{Corrupt, Journal, JournalError, Recovered, recorded};
 pub use lease::{Lease, LeaseState, SystemdBefore};
 pub use outcome::{Outcome, StepResult, Timings};
 pub use systemd_plan::UnitFacts;

@@ -13,6 +13,7 @@ use zbus::names::InterfaceName;
 use zbus::{OwnedVariant, Variant};
 use zbus_systemd::systemd1::{ManagerProxy, UnitProxy};
 
+pub use super::systemd_jobs::{Job, Report, Restoration, SystemdError};
 use super::systemd_plan::{DropIn, DropInStep, UnitFacts};
 use super::systemd_props::{
     MEMORY_SETTINGS, drop_in_path, from_property, interface, is_unit_name, to_property,
@@ -30,139 +31,6 @@ pub enum Bus {
     System,
     /// The bus at a D-Bus address: for tests.
     Address(String),
-}
-
-/// Something to ask of systemd.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// What systemd has for the unit of a lease.
-    Inspect {
-        /// The lease.
-        lease: LeaseId,
-        /// Its unit.
-        unit: String,
-    },
-    /// Set properties of a unit, all or none, until the next boot.
-    Set {
-        /// The lease.
-        lease: LeaseId,
-        /// Its unit.
-        unit: String,
-        /// What to set.
-        values: Vec<(Property, Limit)>,
-    },
-    /// Put drop-ins right and have systemd read its configuration once.
-    Restore(Vec<Restoration>),
-}
-
-/// One lease's part of a [`Job::Restore`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restoration {
-    /// The lease.
-    pub lease: LeaseId,
-    /// Its unit.
-    pub unit: String,
-    /// What to do with the drop-in.
-    pub drop_in: DropInStep,
-    /// Whether systemd has to read its configuration.
-    pub reload: bool,
-}
-
-/// The answer to a job.
-#[derive(Debug)]
-pub enum Report {
-    /// To [`Job::Inspect`].
-    Inspected {
-        /// The lease.
-        lease: LeaseId,
-        /// What systemd has.
-        facts: Result<UnitFacts, SystemdError>,
-    },
-    /// To [`Job::Set`].
-    Set {
-        /// The lease.
-        lease: LeaseId,
-        /// Whether systemd took it.
-        result: Result<(), SystemdError>,
-    },
-    /// To each part of a [`Job::Restore`].
-    Restored {
-        /// The lease.
-        lease: LeaseId,
-        /// What systemd has now.
-        facts: Result<UnitFacts, SystemdError>,
-    },
-}
-
-/// systemd did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SystemdError {
-    /// No answer, or no bus: to be tried again.
-    #[error("systemd cannot be reached ({operation} {object}): {reason}")]
-    Unreachable {
-        /// What was asked.
-        operation: &'static str,
-        /// Of what.
-        object: String,
-        /// Why there was no answer.
-        reason: String,
-    },
-    /// systemd said no.
-    #[error("systemd refused {operation} {object}: {reason}")]
-    Refused {
-        /// What was asked.
-        operation: &'static str,
-        /// Of what.
-        object: String,
-        /// systemd's words.
-        reason: String,
-    },
-    /// A drop-in could not be read or put right.
-    #[error("cannot {operation} {path}: {source}")]
-    DropIn {
-        /// What was tried.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-impl SystemdError {
-    fn call(operation: &'static str, object: &str, error: zbus::Error) -> Self {
-        // What the bus, not systemd, answers when systemd does not.
-        const NO_ANSWER: [&str; 7] = [
-            "org.freedesktop.DBus.Error.NoReply",
-            "org.freedesktop.DBus.Error.Timeout",
-            "org.freedesktop.DBus.Error.TimedOut",
-            "org.freedesktop.DBus.Error.ServiceUnknown",
-            "org.freedesktop.DBus.Error.NameHasNoOwner",
-            "org.freedesktop.DBus.Error.Disconnected",
-            "org.freedesktop.DBus.Error.LimitsExceeded",
-        ];
-        let object = object.to_owned();
-        match &error {
-            zbus::Error::MethodError(name, text, _) if !NO_ANSWER.contains(&name.as_str()) => {
-                let reason = text.clone().unwrap_or_else(|| name.to_string());
-                Self::Refused {
-                    operation,
-                    object,
-                    reason,
-                }
-            }
-            _ => Self::Unreachable {
-                operation,
-                object,
-                reason: error.to_string(),
-            },
-        }
-    }
-
-    /// Trying again later may help.
-    pub const fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
 }
 
 /// The task's state: a connection, if there is one.
@@ -329,12 +197,17 @@ impl Systemd {
                     failed.insert(each.lease, error);
                 }
             }
-            if restorations.iter().any(|each| each.reload)
+            let reload: Vec<&Restoration> = restorations.iter().filter(|each| each.reload).collect();
+            if !reload.is_empty()
                 && let Err(error) = manager.reload().await
             {
-                for each in restorations.iter().filter(|each| each.reload) {
-                    failed.insert(each.lease, clone_call("Reload", &each.unit, &error));
-                }
+                let each_fails = |each: &&Restoration| {
+                    (
+                        each.lease,
+                        SystemdError::call("Reload", &each.unit, error.clone()),
+                    )
+                };
+                failed.extend(reload.iter().map(each_fails));
             }
         }
         let mut reports = Vec::with_capacity(restorations.len());
@@ -405,17 +278,6 @@ impl Systemd {
     }
 }
 
-impl Report {
-    fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Inspected { facts, .. } | Self::Restored { facts, .. } => {
-                facts.as_ref().is_err_and(SystemdError::is_unreachable)
-            }
-            Self::Set { result, .. } => result.as_ref().is_err_and(SystemdError::is_unreachable),
-        }
-    }
-}
-
 fn is_running(active_state: &str) -> bool {
     !matches!(active_state, "inactive" | "failed")
 }
@@ -433,10 +295,6 @@ fn memory(facts: &mut UnitFacts, all: &HashMap<String, OwnedVariant>) {
     if let Some(Variant::Str(path)) = all.get("ControlGroup").map(|value| &**value) {
         facts.control_group = path.to_string();
     }
-}
-
-fn clone_call(operation: &'static str, unit: &str, error: &zbus::Error) -> SystemdError {
-    SystemdError::call(operation, unit, error.clone())
 }
 
 #[cfg(test)]

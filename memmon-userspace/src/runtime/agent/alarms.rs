@@ -22,12 +22,16 @@ pub(super) struct Alarm {
 
 /// All alarms that are on, by unit.
 #[derive(Debug, Default)]
-pub(super) struct Alarms(BTreeMap<Arc<str>, Alarm>);
+pub(super) struct Alarms {
+    on: BTreeMap<Arc<str>, Alarm>,
+    /// Pages of a unit that earlier alarms, now over, were about. Only critical units are in here.
+    accounted: BTreeMap<Arc<str>, u64>,
+}
 
 impl Alarms {
     /// Counts pages of a unit; `true` if it is time to ask the policy (again).
     pub(super) fn count(&mut self, unit: &str, pages: u64, now: MonoTime) -> bool {
-        match self.0.get_mut(unit) {
+        match self.on.get_mut(unit) {
             None => true,
             Some(alarm) => {
                 alarm.pages += pages;
@@ -43,11 +47,11 @@ impl Alarms {
 
     /// Raises the alarm of a unit; `false` if it is on already.
     pub(super) fn raise(&mut self, unit: &Arc<str>, severity: Severity, pages: u64, now: MonoTime) -> bool {
-        if let Some(alarm) = self.0.get_mut(unit) {
+        if let Some(alarm) = self.on.get_mut(unit) {
             alarm.severity = alarm.severity.max(severity);
             return false;
         }
-        self.0.insert(
+        self.on.insert(
             Arc::clone(unit),
             Alarm {
                 severity,
@@ -62,22 +66,29 @@ impl Alarms {
     /// Takes the alarms that `over` says are over.
     pub(super) fn clear(&mut self, mut over: impl FnMut(&str, &Alarm) -> bool) -> Vec<(Arc<str>, Alarm)> {
         let ended: Vec<Arc<str>> = self
-            .0
+            .on
             .iter()
             .filter(|(unit, alarm)| over(unit, alarm))
             .map(|(unit, _)| Arc::clone(unit))
             .collect();
         ended
             .into_iter()
-            .filter_map(|unit| self.0.remove_entry(&unit))
+            .filter_map(|unit| self.on.remove_entry(&unit))
             .collect()
     }
 
+    /// Of all pages of a unit, those that no earlier alarm was about. Every page of a critical unit falls into
+    /// an alarm, so what came since the last one is this one's.
+    pub(super) fn account(&mut self, unit: &Arc<str>, total: u64) -> u64 {
+        let before = self.accounted.insert(Arc::clone(unit), total).unwrap_or(0);
+        total.saturating_sub(before)
+    }
+
     pub(super) fn units(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.0.keys()
+        self.on.keys()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.on.is_empty()
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         self, Executor, ExecutorError, Outcome,
         systemd::{Bus, Job, Report},
     },
-    attribute::{LifeUpdate, UnitFacts},
+    attribute::{Ledger, LifeUpdate, UnitFacts},
     config::{Config, Layers},
     export::journal::{Journal, Message},
     policy::{MonoTime, Situation, State},
@@ -52,6 +52,10 @@ const BATCH: usize = 1024;
 const CHANNEL: usize = 64;
 /// How long leases are given back at the end before the agent leaves them to its next start.
 const LAST_WORDS: Duration = Duration::from_secs(30);
+/// Units that get sums of their own; further ones are counted together.
+const UNITS: usize = 10_000;
+/// Pairs of victim and reclaimer, likewise.
+const BLAMED: usize = 20_000;
 /// Where leases are kept.
 const LEASE_DIR: &str = "/run/memmon";
 
@@ -103,6 +107,7 @@ struct Agent {
     marks: Marks,
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
+    ledger: Ledger,
     situation: Situation,
     own_unit: Option<String>,
     /// What makes counts or names less than exact, in words.
@@ -160,6 +165,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         marks: Marks::default(),
         alarms: Alarms::default(),
         states: HashMap::new(),
+        ledger: Ledger::new(UNITS, BLAMED),
         situation: Situation::Normal,
         own_unit: own_unit(&tree),
         next_review: None,

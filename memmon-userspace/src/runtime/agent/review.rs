@@ -79,9 +79,23 @@ impl Agent {
         let over = self
             .alarms
             .clear(|unit, alarm| now.since(alarm.last_page) >= hold && !leased.contains(unit));
+        if over.is_empty() {
+            return;
+        }
+        self.read_counters();
         for (unit, alarm) in over {
-            self.tell_cleared(&unit, self.priority_of(&unit), alarm.severity, alarm.pages);
+            let total = self.ledger.pages_of(&unit).unwrap_or(alarm.pages);
+            let pages = self.alarms.account(&unit, total);
+            self.tell_cleared(&unit, self.priority_of(&unit), alarm.severity, pages);
             self.states.remove(&unit);
+        }
+    }
+
+    /// Brings the sums per unit up to date with the kernel's counters.
+    pub(super) fn read_counters(&mut self) {
+        match self.observer.probes.swap_out() {
+            Ok(counts) => self.ledger.apply(&counts, &self.observer.index),
+            Err(error) => tracing::error!("reading the counters: {error}"),
         }
     }
 }
