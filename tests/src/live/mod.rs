@@ -10,6 +10,9 @@ mod many;
 pub mod meter;
 mod names;
 mod parity;
+#[path = "../../../memmon-userspace/src/testing/schema.rs"]
+#[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
+mod schema;
 mod stalls;
 mod tracer;
 mod wire;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::context::Context;
+use super::{context::Context, schema};
 use crate::{
     host::{interrupt, wait},
     workload::client::Workload,
@@ -196,6 +196,14 @@ impl Stream {
             ensure!(line["schema"] == "memmon.swap_out/1", "not a swap-out: {line}");
         }
         Ok(Self { lines: values, end })
+    }
+
+    /// Checks lines against the shipped schemas: some of them, for the check is slow, and the end.
+    pub(super) fn conforms(&self) -> Result<()> {
+        for line in self.lines.iter().take(100).chain([&self.end]) {
+            schema::check(line).map_err(|violations| anyhow!("{violations} in {line}"))?;
+        }
+        Ok(())
     }
 
     /// Lines whose owner is `cgroup`.
