@@ -1,1 +1,4 @@
-//! tests.
+//! memmon's live-kernel and VM tests.
+
+pub mod guest;
+pub mod workload;

@@ -3,6 +3,7 @@
 mod bpf_toolchain;
 mod build;
 mod check;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ enum Task {
         #[arg(long)]
         rules: bool,
     },
+    /// Boot Debian's kernels with a real systemd and run the cases there.
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
+        Task::Vm(args) => vm::main(args)?,
     }
     Ok(())
 }

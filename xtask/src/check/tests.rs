@@ -62,10 +62,7 @@ fn imports_to_the_left_are_fine() {
 fn imports_to_the_right_are_found_however_written() {
     for (text, line) in [
         ("use crate::action::run;", 1),
-        (
-            "use crate::{\n    config::Priority,\n    action::{Lease},\n};",
-            3,
-        ),
+        ("use crate::{\n    config::Priority,\n    action::{Lease},\n};", 3),
         ("\nfn f() { crate::action::run(); }", 2),
         ("fn f() -> crate::action::Lease { todo() }", 1),
         ("use super::super::action::Lease;", 1),
