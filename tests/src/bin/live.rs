@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use memmon_tests::{
     case,
     host::interrupt,
+    live::worker::serve,
     live::{self, context::Context},
-    workload::serve,
 };
 
 fn main() -> ExitCode {

@@ -16,6 +16,7 @@ mod schema;
 mod stalls;
 mod tracer;
 mod wire;
+pub mod worker;
 
 use crate::case::Case;
 use context::Context;
