@@ -42,21 +42,15 @@ impl fmt::Display for Part {
 /// If a part failed. The message names them.
 pub(crate) fn run(skip: &[Part]) -> Result<()> {
     setup::ensure(Purpose::Test)?;
-    let parts: [(Part, fn() -> Result<()>); 4] = [
-        (Part::Check, check::all),
-        (Part::Pure, pure),
-        (Part::Live, on_this_kernel),
-        (Part::Vm, vm::test),
-    ];
     let (mut passed, mut failed, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for (part, test) in parts {
+    for part in [Part::Check, Part::Pure, Part::Live, Part::Vm] {
         if skip.contains(&part) {
             skipped.push(part);
             continue;
         }
         eprintln!("\nxtask: ===== {part} =====");
         let started = Instant::now();
-        let result = test();
+        let result = one(part);
         let seconds = started.elapsed().as_secs();
         match result {
             Ok(()) => {
@@ -85,10 +79,11 @@ pub(crate) fn run(skip: &[Part]) -> Result<()> {
     Ok(())
 }
 
-fn pure() -> Result<()> {
-    run_command(cargo().args(["nextest", "run", "--locked", "--no-fail-fast"]))
-}
-
-fn on_this_kernel() -> Result<()> {
-    live::run(&[])
+fn one(part: Part) -> Result<()> {
+    match part {
+        Part::Check => check::all(),
+        Part::Pure => run_command(cargo().args(["nextest", "run", "--locked", "--no-fail-fast"])),
+        Part::Live => live::run(&[]),
+        Part::Vm => vm::test(),
+    }
 }
