@@ -52,32 +52,28 @@ pub mod stall_kind {
 
 /// Indices into the per-CPU array of totals.
 pub mod total {
-    /// Pages the swap-out tracepoint saw, whatever they were: the `nr_vmscan_write` ledger.
-    pub const WRITE_FOLIO_PAGES: u32 = 0;
-    /// Dirty file pages among them (before 6.16 the tracepoint fires for those as well).
-    pub const FILE_PAGES: u32 = 1;
+    /// Dirty file pages that the swap-out tracepoint saw (before 6.16 it fires for those as well).
+    pub const FILE_PAGES: u32 = 0;
     /// Pages whose counter key found no room: counted here, not lost, but without an owner.
-    pub const OVERFLOW_PAGES: u32 = 2;
+    pub const OVERFLOW_PAGES: u32 = 1;
     /// Pages that have no memory cgroup, or whose chain of pointers could not be read.
-    pub const UNATTRIBUTED_PAGES: u32 = 3;
+    pub const UNATTRIBUTED_PAGES: u32 = 2;
     /// Swap-out records that found the ring buffer full.
-    pub const RING_DROPS: u32 = 4;
+    pub const RING_DROPS: u32 = 3;
     /// Cgroup records that found their ring buffer full: the agent must scan the tree again.
-    pub const CGROUP_RING_DROPS: u32 = 5;
+    pub const CGROUP_RING_DROPS: u32 = 4;
     /// Stalls that found no room in the map of running stalls or of histograms.
-    pub const STALL_OVERFLOW: u32 = 6;
+    pub const STALL_OVERFLOW: u32 = 5;
     /// Times kswapd was woken.
-    pub const KSWAPD_WAKES: u32 = 7;
+    pub const KSWAPD_WAKES: u32 = 6;
     /// Times kswapd went to sleep.
-    pub const KSWAPD_SLEEPS: u32 = 8;
-    /// Pages `__swap_writepage` wrote: the `pswpout` ledger.
-    pub const SWAP_WRITE_PAGES: u32 = 9;
-    /// Pages read back from swap devices: the `pswpin` ledger.
-    pub const SWAP_READ_PAGES: u32 = 10;
-    /// Pages of the two ledgers above whose key found no room.
-    pub const LEDGER_OVERFLOW_PAGES: u32 = 11;
+    pub const KSWAPD_SLEEPS: u32 = 7;
+    /// Pages of the swap-write and swap-read ledgers whose key found no room.
+    pub const LEDGER_OVERFLOW_PAGES: u32 = 8;
+    /// New cgroups below a critical one that found no room in the map of critical cgroups.
+    pub const CRITICAL_OVERFLOW: u32 = 9;
     /// Number of totals.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 10;
 }
 
 /// Flags of [`CgroupEvent::flags`].
@@ -157,6 +153,27 @@ pub struct SwapOutKey {
     pub kind: u64,
 }
 pod!(SwapOutKey, size = 24, align = 8);
+
+/// Pages of the key that a CPU saw last, not yet added to the map of counters.
+///
+/// Reclaim takes many pages of one cgroup in a row; adding them up here spares each a hash look-up. The
+/// agent adds the open run of every CPU to what it reads from the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct OpenRun {
+    /// Grows, before anything else changes, each time another key begins: a reader that sees it unchanged
+    /// before and after has seen a consistent run.
+    pub sequence: u64,
+    /// As in [`SwapOutKey`]; 0 = no run yet.
+    pub owner: u64,
+    /// As in [`SwapOutKey`].
+    pub reclaimer: u64,
+    /// As in [`SwapOutKey`].
+    pub kind: u64,
+    /// Pages so far.
+    pub pages: u64,
+}
+pod!(OpenRun, size = 40, align = 8);
 
 /// What the eBPF program keeps per critical cgroup; the agent inserts it zeroed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

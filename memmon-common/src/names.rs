@@ -7,6 +7,8 @@ pub const SETTINGS: &str = "SETTINGS";
 
 /// Per-CPU hash: [`crate::event::SwapOutKey`] to pages.
 pub const SWAP_OUT: &str = "SWAP_OUT";
+/// Per-CPU array of one [`crate::event::OpenRun`].
+pub const OPEN_RUN: &str = "OPEN_RUN";
 /// Per-CPU hash: cgroup id to pages written by `__swap_writepage`.
 pub const SWAP_WRITE: &str = "SWAP_WRITE";
 /// Per-CPU hash: cgroup id to pages read back from swap.

@@ -4,6 +4,9 @@ use crate::pod;
 
 /// Marks an offset or value that this kernel does not have. Never 0, which is a valid offset.
 pub const ABSENT: u32 = u32::MAX;
+/// Helper number, used by no kernel, of the calls that the agent turns into calls of the kernel function
+/// `bpf_rdonly_cast` before it loads the object. Where the kernel has no such function they are dead code.
+pub const RDONLY_CAST_MARK: u32 = 0x4d4d_0001;
 /// Bits in the filter in front of the map of critical cgroups.
 pub const FILTER_BITS: u64 = 4096;
 
@@ -57,12 +60,17 @@ pub struct KernelFacts {
     pub sc_proactive_bit: u32,
     /// `pt_regs.orig_ax`, to tell `madvise` from other callers.
     pub regs_syscall: u32,
-    /// Index of the folio (or page) argument of `__swap_writepage`.
-    pub swap_write_arg: u32,
-    /// Index of the folio (or page) argument of `swap_read_folio` or `swap_readpage`.
-    pub swap_read_arg: u32,
+    /// BTF id of the kernel function `bpf_rdonly_cast` (from 6.2). The agent writes it into the calls that
+    /// carry [`RDONLY_CAST_MARK`] as well.
+    pub rdonly_cast: u32,
+    /// BTF id of `struct mem_cgroup`.
+    pub type_mem_cgroup: u32,
+    /// BTF id of `struct obj_cgroup`.
+    pub type_obj_cgroup: u32,
+    /// BTF id of `struct scan_control`.
+    pub type_scan_control: u32,
 }
-pod!(KernelFacts, size = 24 * 4, align = 4);
+pod!(KernelFacts, size = 26 * 4, align = 4);
 
 impl KernelFacts {
     /// A kernel of which nothing is known.
@@ -89,8 +97,10 @@ impl KernelFacts {
         sc_proactive: ABSENT,
         sc_proactive_bit: ABSENT,
         regs_syscall: ABSENT,
-        swap_write_arg: ABSENT,
-        swap_read_arg: ABSENT,
+        rdonly_cast: ABSENT,
+        type_mem_cgroup: ABSENT,
+        type_obj_cgroup: ABSENT,
+        type_scan_control: ABSENT,
     };
 }
 

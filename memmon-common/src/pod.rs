@@ -30,5 +30,8 @@ macro_rules! pod {
         const _: () = assert!(align_of::<$type>() == $align);
         // SAFETY: repr(C), integers only, and the size assertion above equals the sum of the fields.
         unsafe impl $crate::pod::Pod for $type {}
+        #[cfg(feature = "user")]
+        // SAFETY: as above; aya asks for the same promise.
+        unsafe impl aya::Pod for $type {}
     };
 }

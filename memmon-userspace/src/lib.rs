@@ -15,3 +15,6 @@ pub mod policy;
 pub mod record;
 pub mod runtime;
 pub mod source;
+
+#[cfg(test)]
+mod testing;

@@ -1,2 +1,5 @@
-//! Runs the agent.
-fn main() {}
+//! The program `memmon`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    memmon::cli::main()
+}

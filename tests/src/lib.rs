@@ -1,1 +1,7 @@
-//! tests.
+//! What memmon's tests on a live kernel, its tests in a VM and its benchmark are made of.
+
+pub mod bench;
+pub mod case;
+pub mod host;
+pub mod live;
+pub mod workload;

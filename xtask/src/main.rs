@@ -1,2 +1,66 @@
-//! xtask.
-fn main() {}
+//! memmon's build, test and VM commands: `cargo xtask COMMAND`.
+
+mod bpf_toolchain;
+mod build;
+mod check;
+mod live;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and demonstrates memmon")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need; what is there stays.
+    Setup,
+    /// Build the eBPF object and the agent.
+    Build {
+        /// Without debug assertions, optimised.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Check the layering and purity of the stages, manifests, format, lints and licences.
+    Check {
+        /// Only the rules on sources and manifests, which takes a second.
+        #[arg(long)]
+        rules: bool,
+    },
+    /// Run the tests that need this machine's kernel, as root.
+    Live {
+        /// Only cases whose name contains one of these.
+        cases: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that Debug would add: the chain of causes is what a person needs.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Setup => setup::ensure(setup::Purpose::Test)?,
+        Task::Build { release } => {
+            let agent = build::agent(release)?;
+            println!("{}", agent.display());
+        }
+        Task::Check { rules: true } => check::rules()?,
+        Task::Check { rules: false } => check::all()?,
+        Task::Live { cases } => live::run(&cases)?,
+    }
+    Ok(())
+}

@@ -179,8 +179,9 @@ impl Executor {
                 }
                 _ => None,
             };
-            let wanted = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value);
-            if let Some(Err(error)) = wanted.map(|wanted| file.write(wanted, page_size)) {
+            if let Some(wanted) = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value)
+                && let Err(error) = file.write(wanted, page_size)
+            {
                 result = StepResult::Failed(error.to_string());
             }
             now = Some(file.value);

@@ -148,7 +148,7 @@ fn a_dry_run_takes_the_same_path_and_changes_nothing() {
 fn a_dry_run_shows_policy_the_limits_that_would_be_in_force() {
     use super::super::measure::measure;
     use crate::config::Priority;
-    use crate::decode::HostMemory;
+    use crate::decode::MemInfo;
     use crate::policy::Situation;
     let world = World::new();
     let (mut executor, _, _) = world.open(Options {
@@ -167,7 +167,7 @@ fn a_dry_run_shows_policy_the_limits_that_would_be_in_force() {
         chain: measured.chain,
         below: measured.below,
         below_complete: true,
-        host: HostMemory::default(),
+        host: MemInfo::default(),
         situation: Situation::Normal,
         pressure: None,
         event: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::systemd_props::MEMORY_SETTINGS;
 use crate::decode::cgroup_file::{self, CgroupFileError};
-use crate::decode::{Level, Limit, Pressure};
+use crate::decode::{Level, Limit, MissingField, Pressure};
 use crate::source::cgroupfs::{CgroupDir, CgroupReadError, CgroupRoot, Number, RawLevel, Text};
 
 /// Cgroups below a unit that are looked at for limits of their own.
@@ -29,6 +29,14 @@ pub enum MeasureError {
     /// A file could not be read, or the cgroup is gone.
     #[error(transparent)]
     Read(#[from] CgroupReadError),
+    /// `memory.pressure` holds something unexpected.
+    #[error("cgroup {path}: {source}")]
+    Pressure {
+        /// Path of the cgroup.
+        path: String,
+        /// What is missing.
+        source: MissingField,
+    },
     /// A file holds something unexpected.
     #[error("cgroup {path}: {source}")]
     Content {
@@ -73,8 +81,8 @@ pub fn pressure(root: &CgroupRoot, path: &str) -> Result<Option<Pressure>, Measu
     let Some(text) = root.cgroup(path)?.optional::<512>("memory.pressure")? else {
         return Ok(None);
     };
-    let pressure = cgroup_file::pressure(text.as_str());
-    pressure.map(Some).map_err(|source| MeasureError::Content {
+    let pressure = Pressure::parse(text.as_str());
+    pressure.map(Some).map_err(|source| MeasureError::Pressure {
         path: path.to_owned(),
         source,
     })

@@ -1,5 +1,31 @@
-//! Configuration: what the operator declared. Read from layered TOML files; see `packaging/memmon.toml`.
+//! Configuration: what the operator declared, read from layered TOML files (see `packaging/memmon.toml`).
+//!
+//! [`Config::load`] reads the files of [`Layers`] in order and either returns a complete, consistent
+//! [`Config`] or every error it found, each with file, line and column. A [`Config`] does not change: on
+//! reload a new one is loaded and swapped in, or the old one kept.
 
+mod error;
+mod file;
+mod keys;
+mod layers;
+mod listen;
+mod merge;
 mod model;
+mod pattern;
+mod show;
+mod units;
 
-pub use model::{Config, OnCriticalSwap, Priority, Reaction, Thresholds, WritePath};
+pub use error::{ConfigError, ConfigErrors, KeyName, Location};
+pub use layers::Layers;
+pub use listen::Listen;
+pub use model::{
+    Config, Log, LogLevel, OnCriticalSwap, Priority, Reaction, Thresholds, UnknownPriority, WritePath,
+};
+pub use pattern::{Pattern, PatternError};
+pub use units::{NEVER_ACTED_UPON, UnitTable};
+
+/// The shipped defaults, as they are installed to `/usr/lib/memmon/memmon.toml`.
+pub const BUILT_IN: &str = include_str!("../../../packaging/memmon.toml");
+
+#[cfg(test)]
+mod tests;

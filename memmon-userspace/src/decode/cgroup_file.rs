@@ -176,111 +176,11 @@ pub fn level(raw: RawLevel) -> Result<Level, CgroupFileError> {
     })
 }
 
-/// One line of `memory.pressure`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct PressureLine {
-    /// Share of the last 10 seconds spent stalled, 0 to 100.
-    pub avg10: f64,
-    /// The same over 60 seconds.
-    pub avg60: f64,
-    /// The same over 300 seconds.
-    pub avg300: f64,
-    /// Time stalled since the cgroup was made, microseconds.
-    pub total_us: u64,
-}
-
-/// `memory.pressure` (kernel: Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Pressure {
-    /// At least one task was stalled on memory.
-    pub some: PressureLine,
-    /// All tasks that were not idle were stalled; absent in kernels that do not account it.
-    pub full: Option<PressureLine>,
-}
-
-/// Reads `memory.pressure`.
-///
-/// # Errors
-/// If there is no `some` line or a value is malformed. Unknown lines and keys are skipped.
-pub fn pressure(text: &str) -> Result<Pressure, CgroupFileError> {
-    let mut some = None;
-    let mut full = None;
-    for line in text.lines() {
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match kind {
-            "some" => some = Some(pressure_line(rest)?),
-            "full" => full = Some(pressure_line(rest)?),
-            _ => {}
-        }
-    }
-    let some = some.ok_or_else(|| unexpected("a line \"some avg10=… total=…\"", text))?;
-    Ok(Pressure { some, full })
-}
-
-fn pressure_line(fields: &str) -> Result<PressureLine, CgroupFileError> {
-    let mut line = PressureLine::default();
-    let mut total = None;
-    for field in fields.split_ascii_whitespace() {
-        let Some((key, value)) = field.split_once('=') else {
-            continue;
-        };
-        let number = || {
-            value
-                .parse::<f64>()
-                .map_err(|_| unexpected("a percentage", field))
-        };
-        match key {
-            "avg10" => line.avg10 = number()?,
-            "avg60" => line.avg60 = number()?,
-            "avg300" => line.avg300 = number()?,
-            "total" => total = Some(value.parse().map_err(|_| unexpected("microseconds", field))?),
-            _ => {}
-        }
-    }
-    line.total_us = total.ok_or_else(|| unexpected("total=", fields))?;
-    Ok(line)
-}
-
 /// The `key value` lines of a flat-keyed file (`memory.stat`, `memory.events`); malformed lines are skipped.
 pub fn flat_keyed(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines().filter_map(|line| {
         let (key, value) = line.split_once(' ')?;
         Some((key, value.trim_end().parse().ok()?))
-    })
-}
-
-/// Host memory, from `/proc/meminfo`, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct HostMemory {
-    /// `MemTotal`.
-    pub total: u64,
-    /// `MemAvailable`: what can be had without swapping, the kernel's estimate.
-    pub available: u64,
-    /// `SwapTotal`; 0 means that the host has no swap.
-    pub swap_total: u64,
-    /// `SwapFree`.
-    pub swap_free: u64,
-}
-
-/// Reads `/proc/meminfo`.
-///
-/// # Errors
-/// If one of the four lines is missing or malformed.
-pub fn host_memory(text: &str) -> Result<HostMemory, CgroupFileError> {
-    let kib = |name: &'static str| {
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        number
-            .and_then(|kib| kib.checked_mul(1024))
-            .ok_or_else(|| unexpected(name, text))
-    };
-    Ok(HostMemory {
-        total: kib("MemTotal")?,
-        available: kib("MemAvailable")?,
-        swap_total: kib("SwapTotal")?,
-        swap_free: kib("SwapFree")?,
     })
 }
 

@@ -40,53 +40,10 @@ fn limits_in_json_are_numbers_or_max() {
 }
 
 #[test]
-fn decode_pressure() {
-    let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=123456\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=99\n";
-    let read = pressure(text).unwrap();
-    assert_eq!(read.some.avg10.to_bits(), 1.5_f64.to_bits());
-    assert_eq!(read.some.avg60.to_bits(), 0.25_f64.to_bits());
-    assert_eq!(read.some.total_us, 123_456);
-    assert_eq!(read.full.unwrap().total_us, 99);
-    assert_eq!(
-        pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n")
-            .unwrap()
-            .full,
-        None
-    );
-    for bad in [
-        "",
-        "full avg10=0.00 total=1\n",
-        "some avg10=0.00\n",
-        "some avg10=x total=1\n",
-    ] {
-        assert!(pressure(bad).is_err(), "{bad:?}");
-    }
-}
-
-#[test]
 fn decode_flat_keyed() {
     let text = "anon 4096\nfile 8192\nbroken\nodd x\npswpout 3\n";
     let read: Vec<_> = flat_keyed(text).collect();
     assert_eq!(read, [("anon", 4096), ("file", 8192), ("pswpout", 3)]);
-}
-
-#[test]
-fn decode_meminfo() {
-    let text = "MemTotal:        2048 kB\nMemFree:  5 kB\nMemAvailable:    1024 kB\nSwapCached: 0 kB\nSwapTotal:       512 kB\nSwapFree:        256 kB\n";
-    let read = host_memory(text).unwrap();
-    assert_eq!(
-        read,
-        HostMemory {
-            total: 2 << 20,
-            available: 1 << 20,
-            swap_total: 512 << 10,
-            swap_free: 256 << 10
-        }
-    );
-    assert_eq!(
-        host_memory("MemTotal: 1 kB\n").unwrap_err().expected,
-        "MemAvailable"
-    );
 }
 
 proptest! {
@@ -97,7 +54,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_decoders_panic(text in "\\PC{0,200}") {
-        let _ = (limit(&text), bytes(&text), pressure(&text), host_memory(&text));
+        let _ = (limit(&text), bytes(&text));
         prop_assert!(flat_keyed(&text).count() <= text.lines().count());
     }
 }

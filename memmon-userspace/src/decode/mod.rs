@@ -2,8 +2,12 @@
 
 pub mod cgroup_file;
 mod event;
+mod host;
+mod timestamp;
 
-pub use cgroup_file::{HostMemory, Level, Limit, Pressure, PressureLine, SwapLevel};
+pub use cgroup_file::{Level, Limit, SwapLevel};
 pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };
+pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
+pub use timestamp::rfc3339;

@@ -1,1 +1,4 @@
-//! Stage `export`.
+//! What people and other programs see.
+
+pub mod journal;
+pub mod json;

@@ -4,7 +4,7 @@ use super::super::test_support::*;
 use super::super::{PressureSample, decide};
 use super::*;
 use crate::config::Thresholds;
-use crate::decode::HostMemory;
+use crate::decode::MemInfo;
 use crate::decode::SwapLevel;
 use crate::policy::{LeaseId, situation};
 
@@ -263,10 +263,10 @@ fn a_threshold_holds_until_use_has_fallen_by_the_hysteresis() {
         swap_high: 0.5,
         hysteresis: 0.05,
     };
-    let used = |percent: u64| HostMemory {
+    let used = |percent: u64| MemInfo {
         total: 1000,
         available: 1000 - percent * 10,
-        ..HostMemory::default()
+        ..MemInfo::default()
     };
     let mut now = Situation::Normal;
     let expected = [
@@ -287,7 +287,7 @@ fn a_threshold_holds_until_use_has_fallen_by_the_hysteresis() {
         assert_eq!(now, want, "at {percent} %");
     }
     assert_eq!(
-        situation(&HostMemory::default(), &thresholds, Situation::High),
+        situation(&MemInfo::default(), &thresholds, Situation::High),
         Situation::High
     );
 }

@@ -1,7 +1,7 @@
 //! How tight memory is on the host.
 
 use crate::config::Thresholds;
-use crate::decode::HostMemory;
+use crate::decode::MemInfo;
 
 /// How tight memory is on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -29,7 +29,7 @@ impl Situation {
 
 /// The situation, given the one before: a threshold that was passed holds until the use of RAM has fallen
 /// below it by the hysteresis.
-pub fn situation(host: &HostMemory, thresholds: &Thresholds, before: Situation) -> Situation {
+pub fn situation(host: &MemInfo, thresholds: &Thresholds, before: Situation) -> Situation {
     if host.total == 0 {
         return before;
     }

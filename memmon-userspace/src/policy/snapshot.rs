@@ -3,7 +3,7 @@
 use super::{LeaseId, MonoTime, Property, Situation};
 use crate::config::{OnCriticalSwap, Priority};
 use crate::decode::Level;
-use crate::decode::{HostMemory, Limit, Pressure, ReclaimKind};
+use crate::decode::{Limit, MemInfo, Pressure, ReclaimKind};
 
 /// One unit as it was measured.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// All cgroups below were looked at; if not, `auto` does not stop the unit's swap.
     pub below_complete: bool,
     /// The host's memory.
-    pub host: HostMemory,
+    pub host: MemInfo,
     /// The host's situation, hysteresis included.
     pub situation: Situation,
     /// The unit's own `memory.pressure`; `None` where the kernel does not account it.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{CriticalEvent, LeaseId, LeaseView, MonoTime, Property, Relation, Situation, Snapshot, State};
 use crate::config::{OnCriticalSwap, Priority, Reaction, WritePath};
-use crate::decode::{HostMemory, Limit, Pressure, PressureLine, ReclaimKind};
 use crate::decode::{Level, SwapLevel};
+use crate::decode::{Limit, MemInfo, Pressure, PressureLine, ReclaimKind};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const UNIT: &str = "omnimind.service";
@@ -35,7 +35,7 @@ pub(super) fn snapshot() -> Snapshot {
         chain: vec![level(CGROUP, 2000 * MIB), level("/ai.slice", 3000 * MIB)],
         below: Vec::new(),
         below_complete: true,
-        host: HostMemory {
+        host: MemInfo {
             total: 8192 * MIB,
             available: 4096 * MIB,
             swap_total: 1024 * MIB,
@@ -80,7 +80,7 @@ pub(super) fn pressure(total_us: u64) -> Pressure {
             total_us,
             ..PressureLine::default()
         },
-        full: None,
+        full: PressureLine::default(),
     }
 }
 

@@ -1,1 +1,8 @@
-//! Stage `runtime`.
+//! Wires the stages together: here alone they meet.
+
+pub mod agent;
+pub mod check;
+pub mod observer;
+pub mod self_test;
+pub mod signals;
+pub mod trace;

@@ -1,3 +1,13 @@
-//! Stage `source`.
+//! Where facts come from: the eBPF programs' maps and ring buffers, the cgroup tree, systemd, /proc.
+//!
+//! Everything but the programs takes the place it reads from as an argument, so that tests can build their
+//! own host.
 
+pub mod cgroup_tree;
 pub mod cgroupfs;
+mod mountinfo;
+pub mod probes;
+pub mod proc;
+pub mod ring;
+pub mod systemd;
+mod unit_file;

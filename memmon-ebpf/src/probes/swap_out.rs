@@ -1,0 +1,64 @@
+//! Swap-out: the tracepoint that counts every page, and the second ledger at `__swap_writepage`.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, fentry},
+    programs::{BtfTracePointContext, FEntryContext},
+};
+use memmon_common::event::total;
+
+use crate::{
+    emit,
+    kread::{self, Typed},
+    maps::{self, SWAP_WRITE, fact},
+};
+
+/// `mm_vmscan_write_folio(struct folio *)` or, up to 5.17, `mm_vmscan_writepage(struct page *)`.
+///
+/// The folio is unlocked but still referenced, and still charged to its owner. `current` is only whoever
+/// happens to reclaim.
+#[btf_tracepoint]
+pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
+    let folio = Typed::new(ctx.arg::<*const u8>(0));
+    let flags = folio.u64(fact!(folio_flags));
+    let pages = kread::pages_of_folio(folio, flags);
+    if flags & (1 << (fact!(pg_swapbacked) & 63)) == 0 {
+        maps::count(total::FILE_PAGES, pages);
+        return 0;
+    }
+    let memcg = kread::memcg_of_folio(folio);
+    let owner = if memcg == 0 { 0 } else { kread::id_of_memcg(memcg) };
+    if owner == 0 {
+        maps::count(total::UNATTRIBUTED_PAGES, pages);
+        return 0;
+    }
+    let culprit = kread::culprit(&ctx, kread::current(), memcg, owner);
+    maps::count_swap_out(owner, culprit.cgroup, u64::from(culprit.kind), pages);
+    let mut now = 0;
+    if let Some(suppressed) = emit::due(owner, pages, &mut now) {
+        emit::swap_out(&ctx, now, owner, culprit, pages, suppressed);
+    }
+    0
+}
+
+#[inline(always)]
+fn swap_write(folio: Typed) -> i32 {
+    let pages = kread::pages_of_folio(folio, folio.u64(fact!(folio_flags)));
+    let memcg = kread::memcg_of_folio(folio);
+    let owner = if memcg == 0 { 0 } else { kread::id_of_memcg(memcg) };
+    if !maps::add(&SWAP_WRITE, &owner, pages) {
+        maps::count(total::LEDGER_OVERFLOW_PAGES, pages);
+    }
+    0
+}
+
+/// `__swap_writepage` where the folio (or page) is its first argument (up to 7.2).
+#[fentry]
+pub(crate) fn swap_write_0(ctx: FEntryContext) -> i32 {
+    swap_write(Typed::new(ctx.arg::<*const u8>(0)))
+}
+
+/// `__swap_writepage` where the folio is its second argument (7.3).
+#[fentry]
+pub(crate) fn swap_write_1(ctx: FEntryContext) -> i32 {
+    swap_write(Typed::new(ctx.arg::<*const u8>(1)))
+}

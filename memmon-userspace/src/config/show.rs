@@ -1,0 +1,128 @@
+//! The effective configuration as text: for `memmon config show`, and for what a reload changed.
+
+use std::fmt::Write as _;
+
+use toml::Value;
+
+use super::{Config, Location, error::KeyName, model::Choice};
+
+/// One effective value.
+struct Entry<'a> {
+    key: KeyName,
+    value: Value,
+    origin: Option<&'a Location>,
+}
+
+impl Config {
+    /// TOML that says the same, each value with the file it comes from behind it.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut table = String::new();
+        for Entry { key, value, origin } in self.entries() {
+            if key.table != table {
+                table.clone_from(&key.table);
+                let _ = writeln!(text, "\n[{table}]");
+            }
+            let name = if table == "units" {
+                Value::from(key.key).to_string()
+            } else {
+                key.key
+            };
+            let _ = write!(text, "{name} = {value}");
+            match origin {
+                Some(at) => _ = writeln!(text, "  # {}:{}", at.file, at.line),
+                None => text.push('\n'),
+            }
+        }
+        text
+    }
+
+    /// The same for machines: `config` is shaped as the TOML, `sources` says where each value comes from.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut config = serde_json::Map::new();
+        let mut sources = Vec::new();
+        for Entry {
+            key: KeyName { table, key },
+            value,
+            origin,
+        } in self.entries()
+        {
+            if let Some(at) = origin {
+                sources.push(serde_json::json!({
+                    "table": table, "key": key, "file": &*at.file, "line": at.line, "column": at.column,
+                }));
+            }
+            let value = match value {
+                Value::Float(number) => serde_json::json!(number),
+                Value::String(text) => serde_json::json!(text),
+                other => serde_json::json!(other.to_string()),
+            };
+            if table.is_empty() {
+                config.insert(key, value);
+            } else if let serde_json::Value::Object(entries) =
+                config.entry(table).or_insert_with(|| serde_json::json!({}))
+            {
+                entries.insert(key, value);
+            }
+        }
+        serde_json::json!({ "schema": "memmon.config/1", "config": config, "sources": sources })
+    }
+
+    /// What is different from `old`, one line per value; empty if nothing is. Where a value comes from
+    /// does not count.
+    pub fn changes_since(&self, old: &Self) -> Vec<String> {
+        let (old, new) = (old.entries(), self.entries());
+        let find = |entries: &[Entry<'_>], key: &KeyName| {
+            entries
+                .iter()
+                .find(|entry| entry.key == *key)
+                .map(|entry| entry.value.to_string())
+        };
+        let mut changes = Vec::new();
+        for entry in &new {
+            match find(&old, &entry.key) {
+                Some(before) if before == entry.value.to_string() => {}
+                Some(before) => changes.push(format!("{}: {before} → {}", entry.key, entry.value)),
+                None => changes.push(format!("{}: added, {}", entry.key, entry.value)),
+            }
+        }
+        let gone = old.iter().filter(|entry| find(&new, &entry.key).is_none());
+        changes.extend(gone.map(|entry| format!("{}: removed, was {}", entry.key, entry.value)));
+        changes
+    }
+
+    /// Every effective value, in the order of the shipped file.
+    fn entries(&self) -> Vec<Entry<'_>> {
+        let mut entries = Vec::new();
+        let mut add = |table: &str, key: &str, value: Value| {
+            let origin = self.origins.get(&(table.to_owned(), key.to_owned()));
+            entries.push(Entry {
+                key: KeyName::new(table, key),
+                value,
+                origin,
+            });
+        };
+        add("", "listen", self.listen.to_string().into());
+        for (pattern, priority) in self.units.iter() {
+            add("units", pattern, priority.as_str().into());
+        }
+        add("thresholds", "ram_critical", self.thresholds.ram_critical.into());
+        add("thresholds", "ram_high", self.thresholds.ram_high.into());
+        add("thresholds", "swap_high", self.thresholds.swap_high.into());
+        add("thresholds", "hysteresis", self.thresholds.hysteresis.into());
+        add(
+            "reaction",
+            "on_critical_swap",
+            self.reaction.on_critical_swap.name().into(),
+        );
+        add("reaction", "write_path", self.reaction.write_path.name().into());
+        add(
+            "reaction",
+            "hold",
+            humantime::format_duration(self.reaction.hold).to_string().into(),
+        );
+        add("log", "level", self.log.level.name().into());
+        add("log", "bpf_level", self.log.bpf_level.name().into());
+        entries
+    }
+}

@@ -1,0 +1,4 @@
+//! The JSON documents; their schemas are in `packaging/schemas`.
+
+pub mod check;
+pub mod trace;

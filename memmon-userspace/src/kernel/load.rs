@@ -1,0 +1,210 @@
+//! Loads and attaches what the plan says, and reports what came of it.
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, FEntry, Program, ProgramError},
+};
+use memmon_common::{
+    names,
+    offsets::{ABSENT, KernelFacts, RDONLY_CAST_MARK, Settings},
+    pod,
+};
+
+use super::plan::{Attach, HookKind, PlannedHook};
+
+/// The eBPF object that was built with this binary; empty if there was none.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memmon-ebpf.o"));
+
+const EPERM: i32 = 1;
+/// The kernel's own error number for kernels without BPF trampolines; not in user-space headers.
+const ENOTSUPP: i32 = 524;
+
+/// Why nothing could be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A build without the BPF toolchain.
+    #[error("this memmon was built without its eBPF object; build it with `cargo xtask build`")]
+    NoObject,
+    /// The kernel's BTF, which aya reads for itself.
+    #[error("reading the kernel's BTF: {0}")]
+    Btf(#[from] aya::BtfError),
+    /// Maps could not be created, or the object is damaged.
+    #[error(
+        "loading the eBPF object: {0}; it needs CAP_BPF and CAP_PERFMON (or root) and enough locked memory"
+    )]
+    Object(#[from] aya::EbpfError),
+    /// A hook without which memmon cannot do its job.
+    #[error("{role} ({purpose}) cannot be attached: {reason}")]
+    Required {
+        /// The role.
+        role: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// How large the maps are to be; `None` = as the object says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MapSizes {
+    /// Entries of the swap-out counters.
+    pub swap_out: Option<u32>,
+    /// Bytes of the ring buffer of swap-out records.
+    pub events: Option<u32>,
+}
+
+/// What became of one planned hook.
+#[derive(Clone, Debug)]
+pub struct HookStatus {
+    /// As planned.
+    pub planned: PlannedHook,
+    /// Attached, or why not.
+    pub attached: Result<(), String>,
+}
+
+/// Loaded programs; dropping it detaches them.
+pub struct Loaded {
+    /// aya's handle: maps and programs.
+    pub ebpf: Ebpf,
+    /// One entry per role of the plan.
+    pub hooks: Vec<HookStatus>,
+}
+
+/// Loads the object and attaches every hook that the plan has an attachment for.
+///
+/// # Errors
+/// If the object cannot be loaded or a required hook cannot be attached. An optional hook that fails is in
+/// [`Loaded::hooks`] with its reason.
+pub fn load(
+    plan: &[PlannedHook],
+    facts: &KernelFacts,
+    settings: &Settings,
+    sizes: MapSizes,
+    log_level: u8,
+) -> Result<Loaded, LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    let btf = Btf::from_sys_fs()?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .override_global(names::KERNEL_FACTS, pod::bytes_of(facts), true)
+        .override_global(names::SETTINGS, pod::bytes_of(settings), true)
+        .override_global(aya_log::LEVEL, &log_level, false);
+    if let Some(entries) = sizes.swap_out {
+        loader.map_max_entries(names::SWAP_OUT, entries);
+    }
+    if let Some(bytes) = sizes.events {
+        loader.map_max_entries(names::EVENTS, bytes);
+    }
+    let mut ebpf = loader.load(&with_casts(OBJECT, facts.rdonly_cast))?;
+    let mut hooks = Vec::with_capacity(plan.len());
+    for planned in plan {
+        let attached = match &planned.attach {
+            Ok(attach) => attach_one(&mut ebpf, attach, &btf),
+            Err(reason) => Err(reason.clone()),
+        };
+        if let (true, Err(reason)) = (planned.required, &attached) {
+            let reason = reason.clone();
+            return Err(LoadError::Required {
+                role: planned.role,
+                purpose: planned.purpose,
+                reason,
+            });
+        }
+        hooks.push(HookStatus {
+            planned: planned.clone(),
+            attached,
+        });
+    }
+    Ok(Loaded { ebpf, hooks })
+}
+
+/// Turns the marked calls into calls of the kernel function with this BTF id.
+///
+/// aya resolves no kernel functions; the instruction differs from a helper call in two fields. Without the
+/// function the calls stay as they are: dead code, which the verifier removes.
+fn with_casts(object: &[u8], function: u32) -> Vec<u8> {
+    const CALL: u8 = 0x85;
+    const PSEUDO_KFUNC_CALL: u8 = 2;
+    let mut object = object.to_vec();
+    if function == ABSENT {
+        return object;
+    }
+    for instruction in object.as_chunks_mut::<8>().0 {
+        let [opcode, registers, off @ .., i0, i1, i2, i3] = instruction;
+        if *opcode == CALL
+            && *registers == 0
+            && off.iter().all(|b| *b == 0)
+            && u32::from_le_bytes([*i0, *i1, *i2, *i3]) == RDONLY_CAST_MARK
+        {
+            *registers = PSEUDO_KFUNC_CALL << 4;
+            [*i0, *i1, *i2, *i3] = function.to_le_bytes();
+        }
+    }
+    object
+}
+
+fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String> {
+    let program = ebpf
+        .program_mut(&attach.program)
+        .ok_or_else(|| format!("the eBPF object has no program {}", attach.program))?;
+    let done = match attach.kind {
+        HookKind::TpBtf => <&mut BtfTracePoint>::try_from(program).and_then(|program| {
+            program.load(attach.target, btf)?;
+            program.attach().map(drop)
+        }),
+        HookKind::Fentry => <&mut FEntry>::try_from(program).and_then(|program| {
+            program.load(attach.target, btf)?;
+            program.attach().map(drop)
+        }),
+    };
+    if let (HookKind::Fentry, Err(ProgramError::LoadError { io_error, .. })) = (attach.kind, &done)
+        && matches!(io_error.raw_os_error(), Some(EPERM | ENOTSUPP))
+    {
+        return Err(format!(
+            "this kernel does not let fentry programs be loaded: {io_error}"
+        ));
+    }
+    done.map_err(|error| {
+        format!(
+            "attaching {} to {}: {}",
+            attach.program,
+            attach.target,
+            chain(&error)
+        )
+    })
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    // The verifier's log has its verdict at the end; the rest is for a debugger.
+    if text.lines().count() > 6 {
+        let tail: Vec<&str> = text
+            .lines()
+            .rev()
+            .filter(|line| !line.trim().is_empty())
+            .take(5)
+            .collect();
+        let head = text.lines().next().unwrap_or_default();
+        text = format!(
+            "{head} … {}",
+            tail.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        );
+    }
+    text
+}
+
+/// The program of a role, for its statistics.
+pub fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a Program> {
+    ebpf.program(name)
+}

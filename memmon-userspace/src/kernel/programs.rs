@@ -1,0 +1,64 @@
+//! What the kernel tells about loaded programs, from their `fdinfo`.
+
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use aya::Ebpf;
+
+/// Statistics of one program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// Name in the object.
+    pub name: String,
+    /// Time spent in it, nanoseconds; grows only while `kernel.bpf_stats_enabled` is on.
+    pub run_time_ns: u64,
+    /// Runs; likewise.
+    pub run_count: u64,
+    /// Events it missed because it was already running on that CPU: what they carried is lost.
+    pub recursion_misses: u64,
+    /// Instructions the verifier walked through at load: what it pruned does not count.
+    pub verified_instructions: u64,
+    /// Size after the verifier removed dead code and the JIT compiled it is not told; this is the kernel
+    /// memory of the translated program, bytes.
+    pub memlock: u64,
+}
+
+/// Statistics of every loaded program. Programs that were not loaded are absent.
+pub fn stats(ebpf: &Ebpf) -> Vec<ProgramStats> {
+    let mut all: Vec<ProgramStats> = ebpf
+        .programs()
+        .filter_map(|(name, program)| {
+            let fd = program.fd().ok()?;
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+            Some(parse(name, &text))
+        })
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn parse(name: &str, fdinfo: &str) -> ProgramStats {
+    let field = |key: &str| {
+        fdinfo
+            .lines()
+            .find_map(|line| {
+                line.split_once(':')
+                    .filter(|(k, _)| *k == key)?
+                    .1
+                    .trim()
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0)
+    };
+    ProgramStats {
+        name: name.to_owned(),
+        run_time_ns: field("run_time_ns"),
+        run_count: field("run_cnt"),
+        recursion_misses: field("recursion_misses"),
+        verified_instructions: field("verified_insns"),
+        memlock: field("memlock"),
+    }
+}

@@ -1,0 +1,180 @@
+//! The reaction path: from the record of a critical page to a limit in force.
+
+use std::sync::Arc;
+
+use super::{Agent, BATCH, now};
+use crate::{
+    action::{Outcome, measure},
+    attribute::{self, Attributed, Resolved},
+    config::Priority,
+    decode::{MemInfo, SwapOut},
+    policy::{self, CriticalEvent, Decision, MonoTime, Relation, Snapshot},
+    source::proc::Proc,
+};
+
+impl Agent {
+    /// Handles waiting swap-out records; `true` if there may be more.
+    pub(super) fn swap_outs(&mut self) -> bool {
+        let mut events: Vec<SwapOut> = Vec::new();
+        let more = self.observer.drain_events(BATCH, |_, event| events.push(event));
+        for event in events {
+            let event =
+                attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
+            if event.priority == Priority::Critical
+                && let Some(owner) = event.owner.clone()
+            {
+                self.critical_page(&owner, &event);
+            }
+        }
+        more
+    }
+
+    fn critical_page(&mut self, owner: &Resolved, event: &Attributed) {
+        let now = now();
+        let pages = event.pages + event.suppressed_pages;
+        if !self.alarms.count(&owner.unit, pages, now) {
+            return;
+        }
+        let Some(decision) = self.decide_about(owner, event, now) else {
+            return;
+        };
+        let outcomes = match &mut self.hands {
+            Some(hands) => hands
+                .executor
+                .execute(&decision, self.config.reaction.on_critical_swap),
+            None => Vec::new(),
+        };
+        let in_force = super::now();
+        self.pump();
+        // Only now what can wait: telling people.
+        if let Some(alarm) = &decision.alarm
+            && self.alarms.raise(&owner.unit, alarm.severity, pages, now)
+        {
+            self.tell_alarm(&decision, event);
+        }
+        self.note_reaction(&outcomes, event.ts_ns, in_force);
+        self.tell(&outcomes);
+        self.review_in(self.options.interval);
+    }
+
+    fn note_reaction(&self, outcomes: &[Outcome], page_ns: u64, in_force: MonoTime) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.changed()) {
+            let micros = in_force.since(MonoTime(page_ns)).as_micros();
+            tracing::info!(
+                unit = outcome.unit,
+                reaction_us = u64::try_from(micros).unwrap_or(u64::MAX),
+                "limit in force {micros} µs after the page"
+            );
+        }
+    }
+
+    fn decide_about(&mut self, owner: &Resolved, event: &Attributed, now: MonoTime) -> Option<Decision> {
+        let cgroup = owner.unit_cgroup()?.to_owned();
+        let culprit = event
+            .reclaimer
+            .cgroup_id
+            .and_then(|id| self.observer.index.resolve(id));
+        let culprit_path = culprit.as_ref().and_then(|culprit| culprit.path.as_deref());
+        let critical = CriticalEvent {
+            pages: event.pages,
+            kind: event.reclaimer.kind,
+            relation: Relation::of(&cgroup, culprit_path),
+            reclaimer: event
+                .reclaimer
+                .unit
+                .as_deref()
+                .or(culprit_path)
+                .map(str::to_owned),
+            comm: event.reclaimer.comm.clone(),
+        };
+        self.ask(&owner.unit, &cgroup, Some(critical), now)
+    }
+
+    /// Measures a unit and asks the policy; `None` if the unit cannot be measured, which is told.
+    pub(super) fn ask(
+        &mut self,
+        unit: &Arc<str>,
+        cgroup: &str,
+        event: Option<CriticalEvent>,
+        now: MonoTime,
+    ) -> Option<Decision> {
+        let host = host_memory()?;
+        self.situation = policy::situation(&host, &self.config.thresholds, self.situation);
+        let mut snapshot = Snapshot {
+            unit: unit.to_string(),
+            priority: self.priority_of(unit),
+            cgroup: cgroup.to_owned(),
+            cgroup_id: self.observer.index.id_at(cgroup).unwrap_or(0),
+            chain: Vec::new(),
+            below: Vec::new(),
+            below_complete: false,
+            host,
+            situation: self.situation,
+            pressure: None,
+            event,
+        };
+        let state = self.states.entry(Arc::clone(unit)).or_default();
+        state.own_unit.clone_from(&self.own_unit);
+        if let Some(hands) = &self.hands {
+            match measure::measure(&hands.root, cgroup) {
+                Ok(measured) => {
+                    snapshot.chain = measured.chain;
+                    snapshot.below = measured.below;
+                    snapshot.below_complete = measured.below_complete;
+                }
+                Err(error) => {
+                    tracing::warn!("{unit} cannot be measured, its limits stay as they are: {error}")
+                }
+            }
+            if snapshot.event.is_none() {
+                snapshot.pressure = measure::pressure(&hands.root, cgroup).ok().flatten();
+            }
+            hands.executor.imagine(&mut snapshot);
+            state.leases = hands.executor.views(unit);
+        }
+        let decision = policy::decide(&snapshot, &self.config.reaction, state, now);
+        state.remember(&snapshot, now);
+        Some(decision)
+    }
+
+    /// Walks the reaction path once, so that its code and data are in memory before they are needed. The
+    /// agent's own unit is never acted upon, so nothing comes of it.
+    pub(super) fn rehearse(&mut self) {
+        let Some(own) = self.own_unit.clone() else { return };
+        let Some((_, cgroup)) = self
+            .observer
+            .index
+            .cgroup_of_unit(&own)
+            .map(|(id, path)| (id, path.to_string()))
+        else {
+            return;
+        };
+        let event = CriticalEvent {
+            pages: 1,
+            kind: crate::decode::ReclaimKind::Other,
+            relation: Relation::Unknown,
+            reclaimer: None,
+            comm: "rehearsal".to_owned(),
+        };
+        let unit: Arc<str> = Arc::from(own.as_str());
+        if let Some(decision) = self.ask(&unit, &cgroup, Some(event), now())
+            && let Some(hands) = &mut self.hands
+        {
+            hands
+                .executor
+                .execute(&decision, self.config.reaction.on_critical_swap);
+        }
+        self.states.remove(&unit);
+    }
+}
+
+/// The host's memory; `None`, told once per call, if `/proc/meminfo` cannot be read or understood.
+fn host_memory() -> Option<MemInfo> {
+    let text = Proc::default()
+        .meminfo()
+        .map_err(|error| tracing::error!("{error}"))
+        .ok()?;
+    MemInfo::parse(&text)
+        .map_err(|error| tracing::error!("{error}"))
+        .ok()
+}

@@ -1,0 +1,101 @@
+//! Looking again, as long as something is on: leases that may end, alarms that may clear.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{Agent, now};
+
+impl Agent {
+    pub(super) fn review_in(&mut self, pause: Duration) {
+        let at = now().after(pause);
+        self.next_review = Some(self.next_review.map_or(at, |review| review.min(at)));
+    }
+
+    pub(super) fn review_if_due(&mut self) {
+        if self.next_review.is_none_or(|review| now() < review) {
+            return;
+        }
+        self.next_review = None;
+        let mut units: BTreeSet<Arc<str>> = self.alarms.units().cloned().collect();
+        if let Some(hands) = &self.hands {
+            units.extend(
+                hands
+                    .executor
+                    .leases()
+                    .map(|lease| Arc::from(lease.unit.as_str())),
+            );
+        }
+        for unit in &units {
+            self.review(unit);
+        }
+        self.clear_alarms();
+        let leases = self
+            .hands
+            .as_ref()
+            .is_some_and(|hands| hands.executor.leases().next().is_some());
+        if leases || !self.alarms.is_empty() {
+            self.review_in(self.options.interval);
+        }
+    }
+
+    fn review(&mut self, unit: &Arc<str>) {
+        let cgroup = self
+            .observer
+            .index
+            .cgroup_of_unit(unit)
+            .map(|(_, path)| path.to_string());
+        let cgroup = cgroup.or_else(|| {
+            let hands = self.hands.as_ref()?;
+            hands
+                .executor
+                .leases()
+                .find(|lease| *lease.unit == **unit)
+                .map(|lease| lease.cgroup.clone())
+        });
+        let Some(cgroup) = cgroup else { return };
+        let Some(decision) = self.ask(unit, &cgroup, None, now()) else {
+            return;
+        };
+        if let Some(hands) = &mut self.hands {
+            let outcomes = hands
+                .executor
+                .execute(&decision, self.config.reaction.on_critical_swap);
+            // A review that leaves all as it is would otherwise be told every few seconds.
+            let told: Vec<_> = outcomes
+                .into_iter()
+                .filter(|outcome| outcome.lease.is_some())
+                .collect();
+            self.tell(&told);
+        }
+    }
+
+    fn clear_alarms(&mut self) {
+        let now = now();
+        let hold = self.config.reaction.hold;
+        let leased: BTreeSet<String> = self
+            .hands
+            .as_ref()
+            .map(|hands| hands.executor.leases().map(|lease| lease.unit.clone()).collect())
+            .unwrap_or_default();
+        let over = self
+            .alarms
+            .clear(|unit, alarm| now.since(alarm.last_page) >= hold && !leased.contains(unit));
+        if over.is_empty() {
+            return;
+        }
+        self.read_counters();
+        for (unit, alarm) in over {
+            let total = self.ledger.pages_of(&unit).unwrap_or(alarm.pages);
+            let pages = self.alarms.account(&unit, total);
+            self.tell_cleared(&unit, self.priority_of(&unit), alarm.severity, pages);
+            self.states.remove(&unit);
+        }
+    }
+
+    /// Brings the sums per unit up to date with the kernel's counters.
+    pub(super) fn read_counters(&mut self) {
+        match self.observer.probes.swap_out() {
+            Ok(counts) => self.ledger.apply(&counts, &self.observer.index),
+            Err(error) => tracing::error!("reading the counters: {error}"),
+        }
+    }
+}

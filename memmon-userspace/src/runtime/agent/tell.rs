@@ -1,0 +1,112 @@
+//! What the agent tells the journal.
+
+use super::Agent;
+use crate::{
+    action::{Outcome, StepResult},
+    attribute::Attributed,
+    config::Priority,
+    decode::Limit,
+    export::journal::{Entry, Message},
+    policy::{Decision, Severity},
+};
+
+/// systemd's way of writing a limit.
+fn value(limit: Option<Limit>) -> Option<String> {
+    limit.map(|limit| match limit {
+        Limit::Max => "infinity".to_owned(),
+        Limit::Bytes(bytes) => bytes.to_string(),
+    })
+}
+
+impl Agent {
+    /// One journal entry for each limit that changed, should have, or was left to somebody else.
+    pub(super) fn tell(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Some((message, verb)) = message(outcome) {
+                self.tell_one(outcome, message, verb);
+            }
+        }
+    }
+
+    fn tell_one(&mut self, outcome: &Outcome, message: Message, verb: &str) {
+        let (old, new) = (value(outcome.old), value(outcome.new));
+        let property = outcome.property.map(|property| property.as_str());
+        let detail = match &outcome.result {
+            StepResult::Skipped(why) | StepResult::Failed(why) => format!(": {why}"),
+            StepResult::Gone => ": the unit is gone".to_owned(),
+            StepResult::Done | StepResult::DryRun => String::new(),
+        };
+        let text = format!(
+            "{verb} {} of {} ({} -> {}){detail}; {}",
+            property.unwrap_or("limits"),
+            outcome.unit,
+            old.as_deref().unwrap_or("?"),
+            new.as_deref().unwrap_or("?"),
+            outcome.reason
+        );
+        let priority = self.priority_of(&outcome.unit);
+        self.journal.write(&Entry {
+            unit: Some(&outcome.unit),
+            priority: Some(priority),
+            property,
+            old: old.as_deref(),
+            new: new.as_deref(),
+            reason: Some(&outcome.reason),
+            ..Entry::new(message, &text)
+        });
+    }
+
+    pub(super) fn tell_alarm(&mut self, decision: &Decision, event: &Attributed) {
+        let Some(alarm) = &decision.alarm else { return };
+        let reclaimer = event.reclaimer.unit.as_deref().unwrap_or(&event.reclaimer.comm);
+        let plan: Vec<String> = decision
+            .actions
+            .iter()
+            .map(|planned| format!("{}: {}", planned.action.as_str(), planned.reason))
+            .collect();
+        let text = format!("ALARM {}: {}", alarm.severity.as_str(), alarm.reason);
+        let reason = format!("{}; {}", alarm.reason, plan.join("; "));
+        self.journal.write(&Entry {
+            unit: Some(&decision.unit),
+            priority: Some(event.priority),
+            pages: Some(event.pages + event.suppressed_pages),
+            reclaimer: Some(reclaimer),
+            reclaim_kind: Some(event.reclaimer.kind.as_str()),
+            reason: Some(&reason),
+            ..Entry::new(Message::AlarmRaised, &text)
+        });
+    }
+
+    pub(super) fn tell_cleared(&mut self, unit: &str, priority: Priority, severity: Severity, pages: u64) {
+        let text = format!(
+            "alarm {} of {unit} is over: {pages} pages went to swap while it was on",
+            severity.as_str()
+        );
+        self.journal.write(&Entry {
+            unit: Some(unit),
+            priority: Some(priority),
+            pages: Some(pages),
+            ..Entry::new(Message::AlarmCleared, &text)
+        });
+    }
+
+    pub(super) fn tell_plain(&mut self, message: Message, text: &str) {
+        self.journal.write(&Entry::new(message, text));
+    }
+}
+
+/// Which message an outcome is, and its first words; `None` if there is nothing to tell.
+fn message(outcome: &Outcome) -> Option<(Message, &'static str)> {
+    Some(match (&outcome.result, outcome.action) {
+        (StepResult::Done, "revert") => (Message::LimitReverted, "put back"),
+        (StepResult::Done, _) => (Message::LimitChanged, "changed"),
+        (StepResult::DryRun, "revert") => (Message::LimitReverted, "would put back (dry run)"),
+        (StepResult::DryRun, _) => (Message::LimitChanged, "would change (dry run)"),
+        (StepResult::Failed(_), "revert") => (Message::LimitFailed, "could not put back"),
+        (StepResult::Failed(_), _) => (Message::LimitFailed, "could not change"),
+        (StepResult::Skipped(_), "revert") => (Message::LeaseKept, "left alone"),
+        (StepResult::Gone, "revert") => (Message::LimitReverted, "lease ended on"),
+        // The alarm's own entry says why nothing was done.
+        (StepResult::Skipped(_) | StepResult::Gone, _) => return None,
+    })
+}

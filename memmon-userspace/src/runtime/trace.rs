@@ -1,0 +1,291 @@
+//! `memmon trace`: every swap-out as it happens, by programs of its own.
+
+use std::{
+    num::NonZeroU64,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    attribute::{self, Attributed},
+    config::{Config, Pattern, Priority},
+    decode::VmStat,
+    export::json::trace::{LedgerField, SwapOutLine, TraceEnd},
+    kernel::load::MapSizes,
+    runtime::observer::{ObserveError, Observer, Ready},
+    source::{
+        probes::{Options, Totals},
+        proc::{self, Proc, ProcError},
+    },
+};
+
+/// Records handled before the other ring and the signals are looked at again.
+const BATCH: usize = 4096;
+/// Holds about 100,000 records: a storm of a second while the terminal is slow.
+const EVENTS_BYTES: u32 = 8 << 20;
+
+/// How long records gather before they are read, so that neighbours can be merged.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What to show, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct TraceOptions {
+    /// Only units that one of these matches; none = all.
+    pub units: Vec<Pattern>,
+    /// Only critical units.
+    pub critical: bool,
+    /// Do not merge pages.
+    pub single: bool,
+    /// How long; `None` = until interrupted.
+    pub duration: Option<Duration>,
+    /// How many lines; `None` = any number.
+    pub count: Option<NonZeroU64>,
+}
+
+/// Where the trace goes.
+pub trait Sink {
+    /// Tells the user something that is not part of the stream.
+    fn note(&mut self, text: &str);
+    /// One line.
+    ///
+    /// # Errors
+    /// If it cannot be written; the trace ends.
+    fn line(&mut self, line: &SwapOutLine) -> anyhow::Result<()>;
+    /// After the last line.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn end(&mut self, end: &TraceEnd) -> anyhow::Result<()>;
+}
+
+/// Why a trace failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The host cannot be observed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// `/proc` could not be read.
+    #[error(transparent)]
+    Proc(#[from] ProcError),
+    /// The output could not be written.
+    #[error(transparent)]
+    Output(#[from] anyhow::Error),
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    pages: u64,
+    swap_write: Option<u64>,
+    totals: Totals,
+    misses: u64,
+    vmstat: VmStat,
+}
+
+/// Reads our counters and the kernel's so that both speak of the same moment, if swapping pauses for one.
+fn reading(observer: &Observer) -> Result<Reading, TraceError> {
+    let proc = Proc::default();
+    let ours = || -> Result<(u64, Totals), ObserveError> {
+        Ok((
+            observer.probes.swap_out()?.iter().map(|(_, pages)| pages).sum(),
+            observer.probes.totals()?,
+        ))
+    };
+    let mut before = ours()?;
+    for _ in 0..50 {
+        proc.refresh_vmstat()?;
+        let vmstat = VmStat::parse(&proc.vmstat()?);
+        let after = ours()?;
+        if before == after {
+            return finish(observer, after, vmstat);
+        }
+        before = after;
+    }
+    proc.refresh_vmstat()?;
+    let vmstat = VmStat::parse(&proc.vmstat()?);
+    finish(observer, ours()?, vmstat)
+}
+
+fn finish(
+    observer: &Observer,
+    (pages, totals): (u64, Totals),
+    vmstat: VmStat,
+) -> Result<Reading, TraceError> {
+    let swap_write = observer.probes.swap_write().map_err(ObserveError::from)?;
+    Ok(Reading {
+        pages,
+        swap_write: swap_write.map(|all| all.iter().map(|(_, pages)| pages).sum()),
+        totals,
+        misses: observer.recursion_misses(),
+        vmstat,
+    })
+}
+
+/// Merges consecutive events of one owner and reclaimer into one line.
+struct Lines<'a, S> {
+    sink: &'a mut S,
+    single: bool,
+    left: Option<u64>,
+    shown_pages: u64,
+    open: Option<Attributed>,
+    offset_ns: i128,
+}
+
+impl<S: Sink> Lines<'_, S> {
+    fn push(&mut self, event: Attributed) -> anyhow::Result<()> {
+        if let Some(open) = &mut self.open
+            && !self.single
+            && open.cgroup_id == event.cgroup_id
+            && open.reclaimer == event.reclaimer
+        {
+            open.pages += event.pages;
+            return Ok(());
+        }
+        self.flush()?;
+        self.open = Some(event);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let Some(event) = self.open.take() else {
+            return Ok(());
+        };
+        if self.full() {
+            return Ok(());
+        }
+        self.left = self.left.map(|left| left - 1);
+        self.shown_pages += event.pages;
+        self.sink.line(&SwapOutLine::new(&event, self.offset_ns))
+    }
+
+    fn full(&self) -> bool {
+        self.left == Some(0)
+    }
+}
+
+/// Traces until the duration or the count is reached, or `stop` completes.
+///
+/// # Errors
+/// If the host cannot be observed or the output not be written.
+pub async fn trace(
+    options: &TraceOptions,
+    config: &Config,
+    sink: &mut impl Sink,
+    stop: impl Future<Output = ()>,
+) -> Result<(), TraceError> {
+    let sizes = MapSizes {
+        events: Some(EVENTS_BYTES),
+        ..MapSizes::default()
+    };
+    let mut observer = Observer::open(Options {
+        emit_all: true,
+        sizes,
+        ..Options::default()
+    })?;
+    let start = reading(&observer)?;
+    warn_about(options, &observer, sink);
+
+    let wanted = |event: &Attributed| {
+        (options.units.is_empty() || options.units.iter().any(|glob| glob.matches(event.unit())))
+            && (!options.critical || event.priority == Priority::Critical)
+    };
+    let mut lines = Lines {
+        sink,
+        single: options.single,
+        left: options.count.map(NonZeroU64::get),
+        shown_pages: 0,
+        open: None,
+        offset_ns: proc::wall_clock_offset_ns(),
+    };
+    let deadline = options
+        .duration
+        .map(|duration| tokio::time::Instant::from_std(Instant::now() + duration));
+    let mut ended = pin!(async {
+        match deadline {
+            Some(deadline) => {
+                tokio::select! { () = stop => (), () = tokio::time::sleep_until(deadline) => () }
+            }
+            None => stop.await,
+        }
+    });
+    let mut more = true;
+    let mut over = false;
+    while !lines.full() {
+        if !more {
+            if over {
+                break;
+            }
+            lines.flush()?;
+            tokio::select! {
+                biased;
+                () = &mut ended => over = true,
+                ready = observer.ready() => {
+                    if ready.map_err(ObserveError::from)? == Ready::Events {
+                        // Reading at every wake-up would have us take turns with the reclaim we watch.
+                        tokio::time::sleep(GATHER).await;
+                    }
+                }
+            }
+        }
+        observer.drain_cgroups()?;
+        let mut failed = None;
+        more = observer.drain_events(BATCH, |index, event| {
+            let event = attribute::attribute(index, event, |owner| index.priority(config, &owner.unit));
+            if failed.is_none() && wanted(&event) {
+                failed = lines.push(event).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    lines.flush()?;
+    let shown_pages = lines.shown_pages;
+    let end = reading(&observer)?;
+    sink.end(&summary(&start, &end, shown_pages))?;
+    Ok(())
+}
+
+fn warn_about(options: &TraceOptions, observer: &Observer, sink: &mut impl Sink) {
+    for hook in observer.probes.hooks() {
+        if let Err(reason) = &hook.attached {
+            sink.note(&format!("without {}: {reason}", hook.planned.role));
+        }
+    }
+    for glob in &options.units {
+        if !observer.index.units().any(|unit| glob.matches(unit.name)) {
+            sink.note(&format!(
+                "--unit {}: no unit with a cgroup matches at the moment; watching for one",
+                glob.as_str()
+            ));
+        }
+    }
+}
+
+fn summary(start: &Reading, end: &Reading, shown_pages: u64) -> TraceEnd {
+    let vmstat = end.vmstat.since(&start.vmstat);
+    let unattributed_pages = end.totals.unattributed_pages - start.totals.unattributed_pages;
+    let overflow_pages = end.totals.overflow_pages - start.totals.overflow_pages;
+    let recursion_misses = end.misses - start.misses;
+    TraceEnd {
+        schema: "memmon.trace_end/1",
+        pages: end.pages.saturating_sub(start.pages) + unattributed_pages + overflow_pages,
+        file_pages: end.totals.file_pages - start.totals.file_pages,
+        lost_events: end.totals.ring_drops - start.totals.ring_drops + recursion_misses,
+        shown_pages,
+        unattributed_pages,
+        overflow_pages,
+        recursion_misses,
+        ledger: LedgerField {
+            write_folio: vmstat.nr_vmscan_write,
+            pswpout: vmstat.pswpout,
+            zswpout: vmstat.zswpout,
+            zero: vmstat.swpout_zero,
+            zswpwb: vmstat.zswpwb,
+            swap_write: end
+                .swap_write
+                .zip(start.swap_write)
+                .map(|(end, start)| end.saturating_sub(start)),
+        },
+    }
+}

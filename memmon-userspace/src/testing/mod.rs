@@ -1,0 +1,6 @@
+//! Helpers of tests.
+
+pub(crate) mod schema;
+
+#[cfg(test)]
+mod schema_tests;

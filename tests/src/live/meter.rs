@@ -1,0 +1,137 @@
+//! memmon's counters and the kernel's over one stretch of time.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use memmon::{
+    decode::VmStat,
+    source::{
+        probes::{Probes, Totals},
+        proc::Proc,
+    },
+};
+use memmon_common::event::SwapOutKey;
+
+use crate::host::wait;
+
+/// All counters at a moment when nothing was being swapped.
+#[derive(Clone, Debug, PartialEq)]
+struct Reading {
+    pages: BTreeMap<SwapOutKey, u64>,
+    totals: Totals,
+    misses: u64,
+    vmstat: VmStat,
+}
+
+fn reading(probes: &Probes) -> Result<Reading> {
+    let proc = Proc::default();
+    let once = || -> Result<Reading> {
+        proc.refresh_vmstat()?;
+        Ok(Reading {
+            pages: probes.swap_out()?.into_iter().collect(),
+            totals: probes.totals()?,
+            misses: probes
+                .stats()
+                .iter()
+                .map(|program| program.recursion_misses)
+                .sum(),
+            vmstat: VmStat::parse(&proc.vmstat()?),
+        })
+    };
+    let mut before = once()?;
+    wait::until("swapping pauses", || {
+        let now = once()?;
+        // Only what the comparison is about: kswapd's naps do not matter.
+        let quiet = now.pages == before.pages
+            && now.vmstat.nr_vmscan_write == before.vmstat.nr_vmscan_write
+            && now.totals.overflow_pages == before.totals.overflow_pages;
+        before = now.clone();
+        Ok(quiet.then_some(now))
+    })
+}
+
+/// Counts from now on.
+pub struct Meter(Reading);
+
+impl Meter {
+    /// Remembers where the counters stand.
+    ///
+    /// # Errors
+    /// If they cannot be read, or swapping does not pause.
+    pub fn start(probes: &Probes) -> Result<Self> {
+        reading(probes).map(Self)
+    }
+
+    /// What came since, found to balance.
+    ///
+    /// # Errors
+    /// If the counters cannot be read, nothing was swapped, or memmon and the kernel disagree.
+    pub fn balanced(&self, probes: &Probes) -> Result<Gain> {
+        let before = &self.0;
+        let now = reading(probes)?;
+        let mut pages = now.pages;
+        for (key, was) in &before.pages {
+            if let Some(pages) = pages.get_mut(key) {
+                *pages -= was;
+            }
+        }
+        pages.retain(|_, pages| *pages > 0);
+        let attributed: u64 = pages.values().sum();
+        let file = now.totals.file_pages - before.totals.file_pages;
+        let unattributed = now.totals.unattributed_pages - before.totals.unattributed_pages;
+        let overflow = now.totals.overflow_pages - before.totals.overflow_pages;
+        let misses = now.misses - before.misses;
+        let vmstat = now.vmstat.since(&before.vmstat);
+        let written = vmstat.nr_vmscan_write.unwrap_or(0);
+        ensure!(
+            attributed + file + unattributed + overflow == written,
+            "attributed {attributed} + file {file} + unattributed {unattributed} + overflow {overflow} \
+             is not nr_vmscan_write {written}"
+        );
+        ensure!(written > 0, "nothing was swapped: nothing was compared");
+        ensure!(misses == 0, "{misses} events missed");
+        Ok(Gain {
+            pages,
+            overflow,
+            written,
+            vmstat,
+        })
+    }
+}
+
+/// What was swapped out.
+#[derive(Clone, Debug)]
+pub struct Gain {
+    /// Attributed pages.
+    pub pages: BTreeMap<SwapOutKey, u64>,
+    /// Pages without room in the counters.
+    pub overflow: u64,
+    /// `nr_vmscan_write`.
+    pub written: u64,
+    /// All of the kernel's counters.
+    pub vmstat: VmStat,
+}
+
+impl Gain {
+    /// Pages of one owner.
+    pub fn of(&self, owner: u64) -> u64 {
+        let of_owner = self.pages.iter().filter(|(key, _)| key.owner == owner);
+        of_owner.map(|(_, pages)| pages).sum()
+    }
+
+    /// Pages of one owner, found to have been taken by `reclaimer` on the occasion `kind` and no other way.
+    ///
+    /// # Errors
+    /// If there are none, or some were taken by somebody else or otherwise.
+    pub fn only(&self, owner: u64, reclaimer: u64, kind: u32) -> Result<u64> {
+        let pages = self.of(owner);
+        ensure!(pages > 0, "no pages of cgroup {owner}, but {:?}", self.pages);
+        for key in self.pages.keys().filter(|key| key.owner == owner) {
+            ensure!(
+                (key.reclaimer, key.kind) == (reclaimer, u64::from(kind)),
+                "expected reclaimer {reclaimer} and kind {kind}, found {key:?}"
+            );
+        }
+        Ok(pages)
+    }
+}

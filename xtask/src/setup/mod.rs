@@ -1,0 +1,89 @@
+//! `cargo xtask setup`: installs what building and testing need. Safe to repeat: what is there stays.
+
+mod apt;
+mod bpf;
+mod tools;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::Result;
+
+/// What the machine is to be prepared for; each includes the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// `cargo xtask build` and `run`.
+    Build,
+    /// `cargo xtask test` and `check`, virtual machines included.
+    Test,
+}
+
+/// Programs that must be there: where it is needed, its name, and the Debian package that has it.
+const PROGRAMS: &[(Purpose, &str, &str)] = &[
+    (Purpose::Build, "cc", "build-essential"),
+    (Purpose::Test, "dbus-daemon", "dbus-daemon"),
+    (Purpose::Test, "qemu-system-x86_64", "qemu-system-x86"),
+    (Purpose::Test, "busybox", "busybox-static"),
+    (Purpose::Test, "cpio", "cpio"),
+    (Purpose::Test, "depmod", "kmod"),
+    (Purpose::Test, "dpkg-deb", "dpkg"),
+    (Purpose::Test, "mke2fs", "e2fsprogs"),
+    (Purpose::Test, "xz", "xz-utils"),
+    (Purpose::Test, "zstd", "zstd"),
+];
+
+/// Installs what is missing for `purpose`, and says what it does.
+///
+/// # Errors
+/// If something cannot be installed; the message says what to do by hand.
+pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
+    let started = Instant::now();
+    step("programs", || {
+        let missing = missing_packages(purpose, |program| find_program(program).is_some());
+        if missing.is_empty() {
+            return Ok("present".to_owned());
+        }
+        apt::install(&missing)?;
+        Ok(format!("installed {}", missing.join(", ")))
+    })?;
+    let toolchain = bpf::ensure_rustc()?;
+    bpf::ensure_linker(&toolchain)?;
+    if purpose >= Purpose::Test {
+        for tool in tools::ALL {
+            step(tool.package, || tools::ensure(tool))?;
+        }
+    }
+    eprintln!("xtask: set up in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Runs one step and says what came of it.
+fn step(name: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
+    let outcome = work()?;
+    eprintln!("xtask: setup: {name}: {outcome}");
+    Ok(())
+}
+
+fn missing_packages(purpose: Purpose, is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let needed = PROGRAMS.iter().filter(|(needed_for, ..)| *needed_for <= purpose);
+    needed
+        .filter(|(_, program, _)| !is_there(program))
+        .map(|(.., package)| *package)
+        .collect()
+}
+
+/// Where `program` is; also where only root's PATH leads.
+fn find_program(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(system)
+        .map(|dir| dir.join(program))
+        .find(|file| Path::is_file(file))
+}
+
+#[cfg(test)]
+mod tests;
