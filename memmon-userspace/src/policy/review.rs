@@ -21,11 +21,7 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
     leases.sort_by_key(|lease| (lease.property, lease.id));
     for lease in leases {
         let Some(unit) = snapshot.chain.first() else {
-            actions.push(keep(
-                lease,
-                now.after(config.hold),
-                format!("cgroup {} is gone", snapshot.cgroup),
-            ));
+            actions.push(stopped(snapshot, lease, now));
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
@@ -55,6 +51,19 @@ fn keep(lease: &LeaseView, until: MonoTime, reason: String) -> Planned {
             lease: lease.id,
             until,
         },
+        reason,
+    }
+}
+
+/// A unit without a cgroup swaps nothing, but until its lease would have ended anyway it may start again, and
+/// does so with the limit that systemd has for it.
+fn stopped(snapshot: &Snapshot, lease: &LeaseView, now: MonoTime) -> Planned {
+    let reason = format!("cgroup {} is gone", snapshot.cgroup);
+    if now < lease.deadline {
+        return keep(lease, lease.deadline, reason);
+    }
+    Planned {
+        action: Action::Revert { lease: lease.id },
         reason,
     }
 }

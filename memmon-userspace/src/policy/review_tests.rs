@@ -77,6 +77,21 @@ fn quiet_has_to_last() {
 }
 
 #[test]
+fn a_stopped_unit_keeps_its_lease_until_the_deadline_and_no_longer() {
+    let stopped = Snapshot {
+        chain: Vec::new(),
+        ..snapshot()
+    };
+    let later = NOW.after(Duration::from_secs(1));
+    let lease = LeaseView {
+        deadline: later,
+        ..swap_lease()
+    };
+    assert_keeps(&auto(&stopped, &state(vec![lease])), 7, later, "is gone");
+    assert_reverts(&auto(&stopped, &state(vec![swap_lease()])), 7);
+}
+
+#[test]
 fn a_recent_critical_page_extends() {
     let last = MonoTime(NOW.0 - 599_000_000_000);
     let state = State {
