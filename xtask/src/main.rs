@@ -1,5 +1,6 @@
 //! memmon's build, test and VM commands: `cargo xtask COMMAND`.
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod check;
@@ -38,6 +39,15 @@ enum Task {
         /// Only cases whose name contains one of these.
         cases: Vec<String>,
     },
+    /// Measure what memmon costs on this machine, as root.
+    Bench {
+        /// How often each thing is measured, in turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Keep the results in docs/benchmarks.md.
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -61,6 +71,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
         Task::Live { cases } => live::run(&cases)?,
+        Task::Bench { rounds, record } => bench::run(rounds, record)?,
     }
     Ok(())
 }
