@@ -1,5 +1,6 @@
 //! memmon's build, test and VM commands: `cargo xtask COMMAND`.
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod check;
@@ -51,6 +52,15 @@ enum Task {
     },
     /// Boot Debian's kernels with a real systemd and run the cases there.
     Vm(vm::VmArgs),
+    /// Measure what memmon costs on this machine, as root.
+    Bench {
+        /// How often each thing is measured, in turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Keep the results in docs/benchmarks.md.
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,6 +87,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Vm(args) => vm::main(args)?,
+        Task::Bench { rounds, record } => bench::run(rounds, record)?,
     }
     Ok(())
 }
