@@ -17,6 +17,11 @@ pub const CASES: &[Case] = &[
         seconds: 150,
     },
     Case {
+        name: "lifecycle.stopped-for-good",
+        run: stopped_for_good,
+        seconds: 120,
+    },
+    Case {
         name: "lifecycle.gone",
         run: gone,
         seconds: 120,
@@ -68,6 +73,36 @@ fn restart_and_stop(ctx: &mut Ctx) -> Result<Outcome> {
     stopped.start()?;
     ctx.require_limit(&stopped, &SwapLimit::untouched())?;
     Outcome::passed("two restarted with the limit and lost it, two stopped")
+}
+
+/// A unit that stops and does not come back loses its lease with the quiet time, and nothing is left of it.
+fn stopped_for_good(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let units = ctx.every_kind("stopped", &Hold::mib(4))?;
+    let agent = ctx.agent(&Setup {
+        critical: &["stopped*"],
+        hold: "5s",
+        service: Setup::EVERY_SECOND,
+        ..Setup::default()
+    })?;
+    for unit in &units {
+        push_out(&unit.cgroup()?)?;
+        agent.told(ctx, Message::LimitChanged, unit.name(), |_| true)?;
+        unit.stop()?;
+    }
+    for unit in &units {
+        agent.told(ctx, Message::AlarmCleared, unit.name(), |_| true)?;
+        ensure!(leases_of(unit)?.is_empty(), "the alarm is over, the lease is not");
+    }
+    let [file, _, instance] = &units;
+    for unit in [file, instance] {
+        unit.start()?;
+        ctx.require_limit(unit, &SwapLimit::untouched())?;
+    }
+    let failed = agent.entries(Message::LimitFailed, "")?;
+    ensure!(failed.is_empty(), "told as a failure: {}", failed[0].text());
+    agent.stop()?;
+    Outcome::passed("alarms cleared, leases ended, started again without a limit")
 }
 
 /// The agent learns of a page only when its unit is gone: nothing is changed, and nothing is told as failed.
