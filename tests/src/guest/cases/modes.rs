@@ -94,9 +94,14 @@ fn frozen(ctx: &Ctx, agent: &Agent, workload: &crate::guest::workload::Workload)
         limit <= first,
         "memory.swap.max is {limit}, above the {first} first told"
     );
+    // Those that were on their way when the limit was set are in as well.
+    let before = cgroup.number("memory.swap.current")?;
     push_out(&cgroup)?;
     let in_swap = cgroup.number("memory.swap.current")?;
-    ensure!(in_swap <= first, "{in_swap} bytes are in swap, frozen at {first}");
+    ensure!(
+        in_swap <= before,
+        "frozen, but {before} bytes in swap became {in_swap}"
+    );
     // Written again, the pages are in memory only.
     workload.tell("write")?;
     let last = ctx.wait("the limit follows what is in swap", || {

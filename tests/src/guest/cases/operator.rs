@@ -100,6 +100,7 @@ fn change_is_kept(ctx: &mut Ctx) -> Result<Outcome> {
     for (_, unit) in &units {
         ctx.wait_tightened(unit)?;
     }
+    agent.measure_reactions(ctx, "memory.reclaim, many units")?;
     for (change, unit) in &units {
         change.make(unit)?;
     }
