@@ -1,6 +1,7 @@
 //! The decisions of the set-up; what it installs is seen on fresh machines only.
 
 use super::{PROGRAMS, Purpose, apt, bpf, find_program, missing_packages};
+use crate::vm::HOST_PROGRAMS;
 
 #[test]
 fn only_what_is_missing_is_installed() {
@@ -12,7 +13,9 @@ fn only_what_is_missing_is_installed() {
             [*package]
         );
     }
-    assert_eq!(missing_packages(Purpose::Test, |_| false).len(), PROGRAMS.len());
+    let all = missing_packages(Purpose::Test, |_| false);
+    assert_eq!(all.len(), PROGRAMS.len() + HOST_PROGRAMS.len());
+    assert!(all.contains(&"dbus-daemon") && all.contains(&HOST_PROGRAMS[0].1));
 }
 
 #[test]
