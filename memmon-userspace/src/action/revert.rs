@@ -144,8 +144,9 @@ impl Executor {
         for _ in 0..STEPS {
             let inode = Some(lease.inode);
             match LimitFile::open(&self.root, &lease.unit, &lease.cgroup, inode, lease.property) {
-                Ok(file) if lease.is_ours(file.value, self.options.page_size) => std::thread::sleep(STEP),
-                _ => return,
+                Ok(file) if !lease.is_ours(file.value, self.options.page_size) => return,
+                Err(CgroupWriteError::Gone { .. }) => return,
+                Ok(_) | Err(_) => std::thread::sleep(STEP),
             }
         }
     }

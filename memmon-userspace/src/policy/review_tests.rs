@@ -291,3 +291,19 @@ fn a_threshold_holds_until_use_has_fallen_by_the_hysteresis() {
         Situation::High
     );
 }
+
+#[test]
+fn a_unit_that_is_no_longer_critical_gets_its_limits_back() {
+    let snapshot = Snapshot {
+        priority: Priority::High,
+        situation: Situation::Critical,
+        ..snapshot()
+    };
+    let later = LeaseView {
+        deadline: NOW.after(HOLD),
+        ..swap_lease()
+    };
+    let actions = auto(&snapshot, &state(vec![later]));
+    assert_reverts(&actions, 7);
+    assert!(actions[0].reason.contains("no longer declared critical"));
+}

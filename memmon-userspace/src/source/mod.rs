@@ -5,6 +5,7 @@
 
 pub mod cgroup_tree;
 pub mod cgroupfs;
+pub mod limit_events;
 mod mountinfo;
 pub mod probes;
 pub mod proc;
