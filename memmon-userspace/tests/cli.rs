@@ -233,6 +233,7 @@ fn without_privilege_it_is_4_with_the_capability() {
     for (args, command) in [
         (["run"].as_slice(), "memmon run"),
         (&["trace"], "memmon trace"),
+        (&["check"], "memmon check"),
         (&["check", "--self-test"], "memmon check --self-test"),
     ] {
         let output = unprivileged(args);

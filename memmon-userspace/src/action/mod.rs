@@ -49,7 +49,7 @@ mod test_support;
 
 pub use cgroup_write::{CgroupWriteError, LimitFile};
 pub use execute::{Executor, ExecutorError, Options};
-pub use journal::{Corrupt, Journal, JournalError, Recovered};
+pub use journal::{Corrupt, Journal, JournalError, Recovered, recorded};
 pub use lease::{Lease, LeaseState, SystemdBefore};
 pub use outcome::{Outcome, StepResult, Timings};
 pub use systemd_plan::UnitFacts;

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod check;
 pub mod observer;
+pub mod report;
 pub mod self_test;
 pub mod signals;
 pub mod trace;

@@ -2,14 +2,17 @@
 
 use std::{
     num::NonZeroU64,
+    ops::Range,
     pin::pin,
     time::{Duration, Instant},
 };
 
+use memmon_common::event::SwapOutEvent;
+
 use crate::{
-    attribute::{self, Attributed},
+    attribute::{self, Attributed, UnitIndex},
     config::{Config, Pattern, Priority},
-    decode::VmStat,
+    decode::{SwapOut, VmStat},
     export::json::trace::{LedgerField, SwapOutLine, TraceEnd},
     kernel::load::MapSizes,
     runtime::observer::{ObserveError, Observer, Ready},
@@ -23,6 +26,8 @@ use crate::{
 const BATCH: usize = 4096;
 /// Holds about 100,000 records: a storm of a second while the terminal is slow.
 const EVENTS_BYTES: u32 = 8 << 20;
+/// More than it can hold: each record has a header besides.
+const EVENTS_RECORDS: usize = EVENTS_BYTES as usize / size_of::<SwapOutEvent>();
 
 /// How long records gather before they are read, so that neighbours can be merged.
 const GATHER: Duration = Duration::from_millis(10);
@@ -75,6 +80,8 @@ pub enum TraceError {
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
+    /// `CLOCK_MONOTONIC`, nanoseconds: earlier swap-outs are in these counters, later ones are not.
+    at_ns: u64,
     pages: u64,
     swap_write: Option<u64>,
     totals: Totals,
@@ -93,26 +100,29 @@ fn reading(observer: &Observer) -> Result<Reading, TraceError> {
     };
     let mut before = ours()?;
     for _ in 0..50 {
+        let at_ns = proc::monotonic_ns();
         proc.refresh_vmstat()?;
         let vmstat = VmStat::parse(&proc.vmstat()?);
         let after = ours()?;
         if before == after {
-            return finish(observer, after, vmstat);
+            return finish(observer, at_ns, after, vmstat);
         }
         before = after;
     }
     proc.refresh_vmstat()?;
     let vmstat = VmStat::parse(&proc.vmstat()?);
-    finish(observer, ours()?, vmstat)
+    finish(observer, proc::monotonic_ns(), ours()?, vmstat)
 }
 
 fn finish(
     observer: &Observer,
+    at_ns: u64,
     (pages, totals): (u64, Totals),
     vmstat: VmStat,
 ) -> Result<Reading, TraceError> {
     let swap_write = observer.probes.swap_write().map_err(ObserveError::from)?;
     Ok(Reading {
+        at_ns,
         pages,
         swap_write: swap_write.map(|all| all.iter().map(|(_, pages)| pages).sum()),
         totals,
@@ -185,9 +195,12 @@ pub async fn trace(
     let start = reading(&observer)?;
     warn_about(options, &observer, sink);
 
-    let wanted = |event: &Attributed| {
-        (options.units.is_empty() || options.units.iter().any(|glob| glob.matches(event.unit())))
-            && (!options.critical || event.priority == Priority::Critical)
+    let attributed = |index: &UnitIndex, event: SwapOut| {
+        let event = attribute::attribute(index, event, |owner| index.priority(config, &owner.unit));
+        let wanted = (options.units.is_empty()
+            || options.units.iter().any(|glob| glob.matches(event.unit())))
+            && (!options.critical || event.priority == Priority::Critical);
+        wanted.then_some(event)
     };
     let mut lines = Lines {
         sink,
@@ -209,41 +222,63 @@ pub async fn trace(
         }
     });
     let mut more = true;
-    let mut over = false;
     while !lines.full() {
         if !more {
-            if over {
-                break;
-            }
             lines.flush()?;
-            tokio::select! {
-                biased;
-                () = &mut ended => over = true,
-                ready = observer.ready() => {
-                    if ready.map_err(ObserveError::from)? == Ready::Events {
-                        // Reading at every wake-up would have us take turns with the reclaim we watch.
-                        tokio::time::sleep(GATHER).await;
-                    }
+        }
+        tokio::select! {
+            biased;
+            () = &mut ended => break,
+            () = std::future::ready(()), if more => {} // In a storm the ring is never empty.
+            ready = observer.ready(), if !more => {
+                if ready.map_err(ObserveError::from)? == Ready::Events {
+                    // Reading at every wake-up would have us take turns with the reclaim we watch.
+                    tokio::time::sleep(GATHER).await;
                 }
             }
         }
-        observer.drain_cgroups()?;
-        let mut failed = None;
-        more = observer.drain_events(BATCH, |index, event| {
-            let event = attribute::attribute(index, event, |owner| index.priority(config, &owner.unit));
-            if failed.is_none() && wanted(&event) {
-                failed = lines.push(event).err();
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        more = drain(
+            &mut observer,
+            &mut lines,
+            BATCH,
+            start.at_ns..u64::MAX,
+            attributed,
+        )?;
     }
+    let end = reading(&observer)?;
+    // What went out since the ring was last looked at is in these counters too. It fits the ring, or is lost.
+    drain(
+        &mut observer,
+        &mut lines,
+        EVENTS_RECORDS,
+        start.at_ns..end.at_ns,
+        attributed,
+    )?;
     lines.flush()?;
     let shown_pages = lines.shown_pages;
-    let end = reading(&observer)?;
     sink.end(&summary(&start, &end, shown_pages))?;
     Ok(())
+}
+
+/// Makes lines of waiting records that went out within `times`; `true` if there may be more.
+fn drain<S: Sink>(
+    observer: &mut Observer,
+    lines: &mut Lines<'_, S>,
+    limit: usize,
+    times: Range<u64>,
+    wanted: impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>,
+) -> Result<bool, TraceError> {
+    observer.drain_cgroups()?;
+    let mut failed = None;
+    let more = observer.drain_events(limit, |index, event| {
+        if failed.is_none()
+            && times.contains(&event.ts_ns)
+            && let Some(event) = wanted(index, event)
+        {
+            failed = lines.push(event).err();
+        }
+    });
+    failed.map_or(Ok(more), |error| Err(error.into()))
 }
 
 fn warn_about(options: &TraceOptions, observer: &Observer, sink: &mut impl Sink) {

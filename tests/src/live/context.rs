@@ -15,7 +15,7 @@ use memmon::source::{
 
 use crate::{
     host::{cgroup::Cgroup, zram::Zram},
-    workload::client::{Region, Workload},
+    live::worker::client::{Region, Workload},
 };
 
 /// Bytes of swap for the cases: several times what any of them pushes out at once.
@@ -92,5 +92,18 @@ impl Context {
             memory_hierarchy: self.tree.hierarchy,
             ..options
         })?)
+    }
+}
+
+/// The agent's binary: `MEMMON`, or beside this program.
+///
+/// # Errors
+/// If this program does not know where it is.
+pub fn memmon_beside_us() -> Result<PathBuf> {
+    match env::var_os("MEMMON") {
+        Some(path) => Ok(path.into()),
+        None => Ok(env::current_exe()
+            .context("finding this program")?
+            .with_file_name("memmon")),
     }
 }

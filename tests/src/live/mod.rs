@@ -4,13 +4,34 @@
 //! those of the whole host.
 
 pub mod context;
+mod critical;
+mod folios;
+mod many;
 pub mod meter;
+mod names;
 mod parity;
+#[path = "../../../memmon-userspace/src/testing/schema.rs"]
+#[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
+mod schema;
+mod stalls;
+mod tracer;
+mod wire;
+pub mod worker;
 
 use crate::case::Case;
 use context::Context;
 
 /// Every case, cheap ones first.
 pub fn cases() -> impl Iterator<Item = &'static Case<Context>> {
-    [parity::CASES].into_iter().flatten()
+    [
+        parity::CASES,
+        folios::CASES,
+        critical::CASES,
+        stalls::CASES,
+        names::CASES,
+        wire::CASES,
+        many::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }

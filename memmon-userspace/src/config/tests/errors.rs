@@ -1,6 +1,8 @@
 //! Every error names the place, the key, the value and the remedy.
 
-use crate::config::Config;
+use proptest::prelude::*;
+
+use crate::config::{BUILT_IN, Config};
 
 /// The errors for a file `f.toml`, one per line.
 fn errors(text: &str) -> String {
@@ -263,4 +265,30 @@ fn columns_count_characters() {
     let all = errors("units = { 'ä.service' = 'low', '*' = 'x' }");
     let places: Vec<_> = all.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(places, ["f.toml:1:11", "f.toml:1:38"]);
+}
+
+proptest! {
+    /// Whatever becomes of the shipped file, it is read or rejected with a place inside it.
+    #[test]
+    fn a_damaged_file_is_read_or_rejected_with_a_place(
+        cut in 0..BUILT_IN.len(),
+        length in 0usize..40,
+        insert in prop_oneof![Just(String::new()), "[\\[\\]\"'=.\\n0-9a-z*ä]{1,6}", any::<String>()],
+    ) {
+        let end = (cut + length).min(BUILT_IN.len());
+        let (Some(before), Some(after)) = (BUILT_IN.get(..cut), BUILT_IN.get(end..)) else {
+            return Err(TestCaseError::reject("inside a character"));
+        };
+        let text = format!("{before}{insert}{after}");
+        if let Err(errors) = Config::from_text("f.toml", &text) {
+            prop_assert!(!errors.0.is_empty());
+            for error in &errors.0 {
+                let at = error.location().expect("the text needs no reading");
+                // A value of the built-in layer may be the later one of two that conflict.
+                let lines: Vec<_> = if &*at.file == "f.toml" { &text } else { BUILT_IN }.split('\n').collect();
+                prop_assert!((1..=lines.len()).contains(&at.line), "{error}");
+                prop_assert!((1..=lines[at.line - 1].chars().count() + 1).contains(&at.column), "{error}");
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! The JSON documents; their schemas are in `packaging/schemas`.
 
 pub mod check;
+pub mod report;
 pub mod trace;

@@ -7,6 +7,7 @@ use rustix::{
     fs::{MemfdFlags, ftruncate, memfd_create},
     mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap},
     process::{Pid, PidfdFlags, pidfd_open},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
 /// [`super::PAGE`] as a length.
@@ -136,6 +137,22 @@ impl Region {
 
     pub(super) fn page_out(&self) -> Result<()> {
         self.advise(Advice::LinuxPageOut)
+    }
+
+    /// As [`Self::page_out`], from every CPU in turn: a page just touched waits on the list of the CPU that
+    /// touched it, and only that CPU's advice brings it where it can be found.
+    pub(super) fn page_out_everywhere(&self) -> Result<()> {
+        let all = sched_getaffinity(None).context("sched_getaffinity")?;
+        let each = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu));
+        let done = each.map(|cpu| {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            sched_setaffinity(None, &one).context("sched_setaffinity")?;
+            self.page_out()
+        });
+        let done = done.collect();
+        sched_setaffinity(None, &all).context("sched_setaffinity")?;
+        done
     }
 
     /// Pages of the region that are in swap now.

@@ -57,6 +57,7 @@ impl Owner {
             ["zero", index] => self.region(index)?.zero(),
             ["touch", index] => self.region(index)?.touch(),
             ["pageout", index] => self.region(index)?.page_out()?,
+            ["pageout-everywhere", index] => self.region(index)?.page_out_everywhere()?,
             ["churn", index, rounds] => self.churn(index, number(rounds)?)?,
             ["storm", index, rounds] => {
                 for _ in 0..number(rounds)? {

@@ -1,0 +1,142 @@
+//! `memmon report`: what can be told without a running agent.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    action::Lease,
+    attribute::{UnitIndex, UnitKind},
+    config::Config,
+    decode::{Limit, MemInfo, MissingField, Pressure, cgroup_file, rfc3339},
+    export::json::report::{LeaseField, LimitsField, ReportDocument, StrategyField, SystemField, UnitField},
+    policy::{self, Situation},
+    source::{
+        cgroup_tree::{CgroupTree, CgroupTreeError},
+        cgroupfs::{CgroupDir, CgroupRoot, Number},
+        proc::{self, Proc, ProcError},
+    },
+};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// `/proc` cannot be read.
+    #[error(transparent)]
+    Proc(#[from] ProcError),
+    /// `/proc/meminfo` is not what it should be.
+    #[error(transparent)]
+    Missing(#[from] MissingField),
+    /// There is no cgroup tree with a memory controller.
+    #[error(transparent)]
+    Tree(#[from] CgroupTreeError),
+}
+
+/// Reads the host once. `leases` are those on record, `None` if they cannot be read.
+///
+/// # Errors
+/// If the host's memory or cgroup tree cannot be read.
+pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocument, ReportError> {
+    let proc = Proc::default();
+    let memory = MemInfo::parse(&proc.meminfo()?)?;
+    let psi = proc
+        .memory_pressure()
+        .ok()
+        .and_then(|text| Pressure::parse(&text).ok());
+    let swap_used = memory.swap_used();
+    let tree = CgroupTree::discover(Path::new("/"))?;
+    let mut index = UnitIndex::new();
+    let token = index.scan_token();
+    index.apply_scan(token, &tree.scan()?);
+    let mut units = units(config, &tree, &index, leases);
+    units.sort_by(|a, b| {
+        (b.swap_bytes, b.memory_bytes, &a.unit).cmp(&(a.swap_bytes, a.memory_bytes, &b.unit))
+    });
+    Ok(ReportDocument {
+        schema: "memmon.report/1",
+        system: SystemField {
+            ram_used: memory.ram_used(),
+            swap_used,
+            psi: psi.map(Into::into),
+            situation: policy::situation(&memory, &config.thresholds, Situation::Normal),
+            swap_high: swap_used.is_some_and(|used| used >= config.thresholds.swap_high),
+        },
+        units,
+        blame: None,
+        strategies: vec![StrategyField {
+            action: "none",
+            unit: None,
+            amount: None,
+            reason: "the agent acts when a page of a critical unit goes to swap; beyond that nothing is proposed yet"
+                .to_owned(),
+            applied: false,
+            error: None,
+        }],
+        attribution: "unverified",
+    })
+}
+
+fn units(config: &Config, tree: &CgroupTree, index: &UnitIndex, leases: Option<&[Lease]>) -> Vec<UnitField> {
+    let root = (!tree.is_v1())
+        .then(|| CgroupRoot::open(&tree.mount).ok())
+        .flatten();
+    let offset = proc::wall_clock_offset_ns();
+    let mut by_unit: BTreeMap<&str, Vec<LeaseField>> = BTreeMap::new();
+    for lease in leases.unwrap_or_default() {
+        by_unit
+            .entry(&lease.unit)
+            .or_default()
+            .push(lease_field(lease, offset));
+    }
+    index
+        .units()
+        .filter(|unit| unit.kind != UnitKind::Slice && !unit.alive.is_empty())
+        .map(|unit| {
+            let cgroup = index.cgroup_of_unit(unit.name).map(|(_, path)| path.to_string());
+            let dir = root
+                .as_ref()
+                .zip(cgroup.as_deref())
+                .and_then(|(root, path)| root.cgroup(path).ok());
+            let bytes =
+                |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::bytes(text.as_str()).ok());
+            let limit =
+                |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::limit(text.as_str()).ok());
+            UnitField {
+                unit: unit.name.to_string(),
+                priority: index.priority(config, unit.name),
+                memory_bytes: bytes("memory.current"),
+                swap_bytes: bytes("memory.swap.current"),
+                swapout_pages: None,
+                swapin_pages: None,
+                critical_pages_swapped: None,
+                stall_seconds: None,
+                limits: limits(limit),
+                leases: leases.map(|_| by_unit.remove(unit.name.as_ref()).unwrap_or_default()),
+                cgroup,
+            }
+        })
+        .collect()
+}
+
+fn limits(limit: impl Fn(&'static str) -> Option<Limit>) -> LimitsField {
+    LimitsField {
+        memory_min: limit("memory.min"),
+        memory_low: limit("memory.low"),
+        memory_high: limit("memory.high"),
+        memory_max: limit("memory.max"),
+        swap_max: limit("memory.swap.max"),
+    }
+}
+
+fn number(dir: Option<&CgroupDir>, file: &'static str) -> Option<Number> {
+    dir?.optional(file).ok().flatten()
+}
+
+fn lease_field(lease: &Lease, offset: i128) -> LeaseField {
+    LeaseField {
+        property: lease.property.as_str(),
+        old: Some(lease.old),
+        new: lease.new,
+        reason: lease.reason.clone(),
+        since: rfc3339(lease.created.0, offset),
+        deadline: Some(rfc3339(lease.deadline.0, offset)),
+    }
+}
