@@ -4,7 +4,7 @@ use super::headroom::{Headroom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
-use crate::config::{OnCriticalSwap, Reaction};
+use crate::config::{OnCriticalSwap, Priority, Reaction};
 use crate::decode::Level;
 use crate::decode::Limit;
 
@@ -80,6 +80,9 @@ fn verdict(
         return revert(format!(
             "the unit has grown towards a limit and may need swap again: {binding}"
         ));
+    }
+    if snapshot.priority != Priority::Critical {
+        return revert(format!("{} is no longer declared critical", snapshot.unit));
     }
     if let Some(unrest) = unrest {
         return keep(lease, now.after(config.hold), unrest.to_owned());
