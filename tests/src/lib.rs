@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod case;
+pub mod guest;
 pub mod host;
 pub mod live;
 pub mod workload;

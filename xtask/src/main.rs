@@ -6,6 +6,8 @@ mod build;
 mod check;
 mod live;
 mod setup;
+mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,12 @@ struct Cli {
 enum Task {
     /// Install what building and testing need; what is there stays.
     Setup,
+    /// Test everything: format, lints, rules, licences, pure tests, this kernel, virtual machines.
+    Test {
+        /// Leave a part out; it is counted and named as skipped.
+        #[arg(long, value_name = "PART")]
+        skip: Vec<test::Part>,
+    },
     /// Build the eBPF object and the agent.
     Build {
         /// Without debug assertions, optimised.
@@ -39,6 +47,8 @@ enum Task {
         /// Only cases whose name contains one of these.
         cases: Vec<String>,
     },
+    /// Boot Debian's kernels with a real systemd and run the cases there.
+    Vm(vm::VmArgs),
     /// Measure what memmon costs on this machine, as root.
     Bench {
         /// How often each thing is measured, in turns.
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
 
 fn dispatch(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Test { skip } => test::run(&skip)?,
         Task::Setup => setup::ensure(setup::Purpose::Test)?,
         Task::Build { release } => {
             let agent = build::agent(release)?;
@@ -71,6 +82,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
         Task::Live { cases } => live::run(&cases)?,
+        Task::Vm(args) => vm::main(args)?,
         Task::Bench { rounds, record } => bench::run(rounds, record)?,
     }
     Ok(())

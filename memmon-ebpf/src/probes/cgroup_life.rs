@@ -5,6 +5,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use memmon_common::event::{
     CGROUP_PATH_MAX, CgroupEvent, CriticalState, EventHeader, cgroup_flag, event_kind, total,
 };
@@ -77,6 +78,7 @@ fn send(ctx: &BtfTracePointContext, kind: u32) -> i32 {
     };
     let Some(mut entry) = CGROUPS.reserve::<CgroupEvent>(0) else {
         maps::count(total::CGROUP_RING_DROPS, 1);
+        debug!(ctx, "no room for the record of cgroup {}", id);
         return 0;
     };
     let record = entry.as_mut_ptr();

@@ -4,6 +4,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fentry},
     programs::{BtfTracePointContext, FEntryContext},
 };
+use aya_log_ebpf::{trace, warn};
 use memmon_common::event::total;
 
 use crate::{
@@ -29,10 +30,18 @@ pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
     let owner = if memcg == 0 { 0 } else { kread::id_of_memcg(memcg) };
     if owner == 0 {
         maps::count(total::UNATTRIBUTED_PAGES, pages);
+        warn!(
+            &ctx,
+            "{} pages without a readable owner, memcg {:x}", pages, memcg
+        );
         return 0;
     }
     let culprit = kread::culprit(&ctx, kread::current(), memcg, owner);
     maps::count_swap_out(owner, culprit.cgroup, u64::from(culprit.kind), pages);
+    trace!(
+        &ctx,
+        "{} pages of cgroup {} by cgroup {}, kind {}", pages, owner, culprit.cgroup, culprit.kind
+    );
     let mut now = 0;
     if let Some(suppressed) = emit::due(owner, pages, &mut now) {
         emit::swap_out(&ctx, now, owner, culprit, pages, suppressed);

@@ -113,7 +113,8 @@ impl Executor {
             (Ok(()), Ok(file)) if !lease.is_ours(file.value, self.options.page_size) => StepResult::Failed(
                 format!("systemd took {} but the cgroup has {}", lease.new, file.value),
             ),
-            (Ok(()), Ok(_)) => StepResult::Done,
+            (Ok(()), Ok(_)) if systemd_only => StepResult::Done,
+            (Ok(()), Ok(_)) => StepResult::Confirmed,
         };
         vec![outcome]
     }
@@ -156,7 +157,13 @@ impl Executor {
         };
         let next = std::mem::replace(&mut task.next, Next::Inspect);
         match (next, task.want.clone()) {
-            (Next::Restore(plan), Want::Revert { cause, .. }) => self.ended(&lease, &facts, &plan, cause),
+            (Next::Restore(plan), Want::Revert { cause, .. }) => {
+                if plan.reload {
+                    // It has undone what systemd does not know of in other units.
+                    self.reloaded();
+                }
+                self.ended(&lease, &facts, &plan, cause)
+            }
             // Another page came while the lease was on its way back: it is wanted again.
             _ => Vec::new(),
         }
@@ -179,14 +186,24 @@ impl Executor {
                 }
                 _ => None,
             };
-            let wanted = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value);
-            if let Some(Err(error)) = wanted.map(|wanted| file.write(wanted, page_size)) {
+            if let Some(wanted) = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value)
+                && let Err(error) = file.write(wanted, page_size)
+            {
                 result = StepResult::Failed(error.to_string());
             }
             now = Some(file.value);
         }
-        if let (Some(operator), StepResult::Done) = (&plan.operator, &result) {
+        if let StepResult::Failed(_) = &result {
+            return self.not_yet_ended(lease, now, cause, result);
+        }
+        let told_before = self
+            .tasks
+            .get(&lease.id)
+            .is_some_and(|task| matches!(task.want, Want::Revert { told: true, .. }));
+        if let Some(operator) = &plan.operator {
             result = StepResult::Skipped(format!("{operator}: kept"));
+        } else if told_before {
+            result = StepResult::Confirmed;
         }
         let mut reason = cause;
         if plan.drop_in != DropInStep::Leave && !plan.reload {
@@ -194,6 +211,25 @@ impl Executor {
         }
         self.forget(lease.id);
         vec![told(lease, now, reason, result)]
+    }
+
+    fn not_yet_ended(
+        &mut self,
+        lease: &Lease,
+        now: Option<Limit>,
+        cause: String,
+        result: StepResult,
+    ) -> Vec<Outcome> {
+        let at = self.now();
+        let Some(task) = self.tasks.get_mut(&lease.id) else {
+            return Vec::new();
+        };
+        task.pause(at);
+        if task.attempts > 1 {
+            Vec::new()
+        } else {
+            vec![told(lease, now, cause, result)]
+        }
     }
 
     pub(super) fn after_reload(&mut self, lease: Lease, facts: &UnitFacts) -> Vec<Outcome> {
@@ -224,6 +260,7 @@ impl Executor {
                 Want::Revert {
                     cause: reason,
                     forced: true,
+                    told: false,
                 },
             );
             return Vec::new();

@@ -97,6 +97,8 @@ pub(super) enum Want {
         cause: String,
         /// Whatever the unit's usage is.
         forced: bool,
+        /// The cgroup file has its old value back, and that was told.
+        told: bool,
     },
     /// A daemon-reload may have undone it.
     AfterReload,

@@ -415,6 +415,11 @@ impl Service {
         self.0.setting("MemorySwapMax")
     }
 
+    #[zbus(property, name = "OOMPolicy")]
+    fn oom_policy(&self) -> String {
+        "stop".into()
+    }
+
     #[zbus(property)]
     fn memory_limit(&self) -> u64 {
         self.0.get().memory_limit

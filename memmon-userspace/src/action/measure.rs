@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::systemd_props::MEMORY_SETTINGS;
+use super::systemd_props::{MEMORY_SETTINGS, MEMORY_SWITCHES};
 use crate::decode::cgroup_file::{self, CgroupFileError};
 use crate::decode::{Level, Limit, MissingField, Pressure};
 use crate::source::cgroupfs::{CgroupDir, CgroupReadError, CgroupRoot, Number, RawLevel, Text};
@@ -88,10 +88,12 @@ pub fn pressure(root: &CgroupRoot, path: &str) -> Result<Option<Pressure>, Measu
     })
 }
 
-/// The memory files that systemd writes for the cgroup at `path`; a file that the kernel lacks is absent.
+/// The memory files that systemd writes for a cgroup, and `memory.current`; a file that the kernel lacks is
+/// absent.
 pub(super) fn settings(dir: &CgroupDir) -> Result<BTreeMap<&'static str, Limit>, MeasureError> {
     let mut files = BTreeMap::new();
-    for (_, file) in MEMORY_SETTINGS {
+    let more = [("", "memory.current")];
+    for (_, file) in MEMORY_SETTINGS.into_iter().chain(MEMORY_SWITCHES).chain(more) {
         let Some(text): Option<Number> = dir.optional(file)? else {
             continue;
         };

@@ -32,6 +32,8 @@ pub struct Outcome {
 pub enum StepResult {
     /// The limit has the value wanted.
     Done,
+    /// The limit had the value already; now systemd agrees.
+    Confirmed,
     /// A dry run: nothing was changed.
     DryRun,
     /// Not done, with the reason; nothing is wrong.
@@ -47,6 +49,7 @@ impl StepResult {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Confirmed => "confirmed",
             Self::DryRun => "dry_run",
             Self::Skipped(_) => "skipped",
             Self::Gone => "gone",

@@ -1,5 +1,7 @@
 //! Putting limits back.
 
+use std::time::Duration;
+
 use super::cgroup_write::{CgroupWriteError, LimitFile};
 use super::execute::{Executor, Want};
 use super::lease::Lease;
@@ -50,6 +52,12 @@ impl Executor {
             .collect()
     }
 
+    /// systemd has forgotten a unit (`UnitRemoved`): it stopped, and does not come back by itself. Its leases
+    /// end, so that a later start begins as configured.
+    pub fn unit_removed(&mut self, unit: &str) -> Vec<Outcome> {
+        self.revert_where("the unit has stopped", |lease| lease.unit == unit)
+    }
+
     /// Begins to end a lease: the cgroup file gets its old value at once, systemd follows.
     pub(super) fn revert(&mut self, id: LeaseId, cause: &str, forced: bool) -> Vec<Outcome> {
         let Some(lease) = self.lease(id).cloned() else {
@@ -69,17 +77,19 @@ impl Executor {
             self.forget(id);
             return vec![told(&lease, now, cause.into(), result)];
         }
+        let told_now = result == StepResult::Done;
         if first {
             self.aim(
                 id,
                 Want::Revert {
                     cause: cause.into(),
                     forced,
+                    told: told_now,
                 },
             );
         }
         // systemd's answer tells how it ended; until then only a change of the file is news.
-        if first && result == StepResult::Done {
+        if told_now {
             vec![told(&lease, now, cause.into(), result)]
         } else {
             Vec::new()
@@ -114,6 +124,7 @@ impl Executor {
             Ok(()) => (Some(file.value), StepResult::Done),
             Err(CgroupWriteError::WouldBlock { current, .. }) if forced => {
                 lower_apart(file, lease.old, page_size);
+                self.await_value(lease);
                 tracing::warn!(
                     unit = lease.unit, old = %lease.old, current,
                     "MemoryHigh goes back below what the unit uses: it is reclaimed and throttled until it fits"
@@ -122,6 +133,20 @@ impl Executor {
             }
             Err(CgroupWriteError::Gone { .. }) => (None, StepResult::Gone),
             Err(error) => (Some(file.value), StepResult::Failed(error.to_string())),
+        }
+    }
+
+    /// Waits, briefly, until the kernel has taken a value that a thread of its own writes: it does so before it
+    /// reclaims. If the agent ended first, the thread would end with it.
+    fn await_value(&self, lease: &Lease) {
+        const STEP: Duration = Duration::from_millis(1);
+        const STEPS: u32 = 200;
+        for _ in 0..STEPS {
+            let inode = Some(lease.inode);
+            match LimitFile::open(&self.root, &lease.unit, &lease.cgroup, inode, lease.property) {
+                Ok(file) if lease.is_ours(file.value, self.options.page_size) => std::thread::sleep(STEP),
+                _ => return,
+            }
         }
     }
 

@@ -171,13 +171,7 @@ impl Executor {
         if task.want == Want::Official && !error.is_unreachable() {
             return self.cgroup_only(lease, error.to_string(), None);
         }
-        task.next = Next::Inspect;
-        task.not_before = now.after(
-            FIRST_PAUSE
-                .saturating_mul(1 << task.attempts.min(6))
-                .min(LONGEST_PAUSE),
-        );
-        task.attempts += 1;
+        task.pause(now);
         if task.attempts > 1 {
             return Vec::new();
         }
@@ -203,7 +197,7 @@ impl Executor {
         }
         match task.want.clone() {
             Want::Official => self.make_official(lease, &facts),
-            Want::Revert { cause, forced } => self.plan_revert(&lease, &facts, cause, forced),
+            Want::Revert { cause, forced, .. } => self.plan_revert(&lease, &facts, cause, forced),
             Want::AfterReload => self.after_reload(lease, &facts),
             Want::Nothing => Vec::new(),
         }
@@ -249,6 +243,16 @@ impl Executor {
 }
 
 impl Task {
+    /// Begins again after a pause that is longer each time.
+    pub(super) fn pause(&mut self, now: MonoTime) {
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.attempts.min(6))
+            .min(LONGEST_PAUSE);
+        self.next = Next::Inspect;
+        self.not_before = now.after(pause);
+        self.attempts += 1;
+    }
+
     fn is_waiting(&self) -> bool {
         self.want != Want::Nothing && !self.in_flight
     }

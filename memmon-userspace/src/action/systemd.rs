@@ -292,6 +292,25 @@ fn memory(facts: &mut UnitFacts, all: &HashMap<String, OwnedVariant>) {
         .filter_map(|(name, _)| Some(((*name).to_owned(), number(name)?)))
         .collect::<BTreeMap<_, _>>();
     facts.memory_limit = number("MemoryLimit");
+    let mut switch = |name: &str, on: Option<bool>| {
+        facts
+            .limits
+            .extend(on.map(|on| (name.to_owned(), Limit::Bytes(on.into()))));
+    };
+    switch(
+        "OOMPolicy",
+        match all.get("OOMPolicy").map(|value| &**value) {
+            Some(Variant::Str(policy)) => Some(*policy == "kill"),
+            _ => None,
+        },
+    );
+    switch(
+        "MemoryZSwapWriteback",
+        match all.get("MemoryZSwapWriteback").map(|value| &**value) {
+            Some(Variant::Bool(on)) => Some(*on),
+            _ => None,
+        },
+    );
     if let Some(Variant::Str(path)) = all.get("ControlGroup").map(|value| &**value) {
         facts.control_group = path.to_string();
     }

@@ -22,6 +22,13 @@ pub const MEMORY_SETTINGS: [(&str, &str); 6] = [
     ("MemoryZSwapMax", "memory.zswap.max"),
 ];
 
+/// Switches that systemd applies along with them, as 0 or 1: property (`OOMPolicy` counts as 1 if it is
+/// `kill`), cgroup file.
+pub const MEMORY_SWITCHES: [(&str, &str); 2] = [
+    ("OOMPolicy", "memory.oom.group"),
+    ("MemoryZSwapWriteback", "memory.zswap.writeback"),
+];
+
 /// The value that systemd's property has for `limit`.
 pub const fn to_property(limit: Limit) -> u64 {
     match limit {
@@ -131,7 +138,7 @@ fn cgroup_name(component: &str) -> &str {
 /// them at once. `None` if it is safe.
 ///
 /// `properties` and `memory_limit` are systemd's; `files` the cgroup's, with what memmon itself wrote there
-/// taken back out. A file that this kernel lacks is absent.
+/// taken back out, and `memory.current`. A file that this kernel lacks is absent.
 pub fn unsafe_to_set(
     properties: &BTreeMap<String, Limit>,
     memory_limit: Option<Limit>,
@@ -148,9 +155,20 @@ pub fn unsafe_to_set(
     {
         return Some("only MemoryLimit= is set, which systemd drops once a newer setting is there".into());
     }
-    MEMORY_SETTINGS.iter().find_map(|(name, file)| {
+    // Written again, even with the same value, memory.high is reclaimed down to by who writes it: PID 1.
+    if let (Some(Limit::Bytes(high)), Some(Limit::Bytes(current))) =
+        (files.get("memory.high"), files.get("memory.current"))
+        && current > high
+    {
+        return Some(format!(
+            "the unit uses {current} bytes of memory.high {high}: systemd would reclaim"
+        ));
+    }
+    let limits = MEMORY_SETTINGS.iter().map(|pair| (pair, page_size));
+    let switches = MEMORY_SWITCHES.iter().map(|pair| (pair, 1));
+    limits.chain(switches).find_map(|((name, file), unit)| {
         let (property, actual) = (properties.get(*name)?, files.get(file)?);
-        let differs = property.page_aligned(page_size) != actual.page_aligned(page_size);
+        let differs = property.page_aligned(unit) != actual.page_aligned(unit);
         differs.then(|| {
             format!("{file} is {actual} although {name} is {property}: systemd would put that back as well")
         })

@@ -213,3 +213,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn switches_count_as_well() {
+    let set = |policy: u64| properties(&[("OOMPolicy", Limit::Bytes(policy))]);
+    let file = |group: u64| files(&[("memory.oom.group", Limit::Bytes(group))]);
+    assert_eq!(unsafe_to_set(&set(1), None, &file(1), 4096), None);
+    let why = unsafe_to_set(&set(0), None, &file(1), 4096).unwrap_or_default();
+    assert!(why.contains("memory.oom.group is 1"), "{why}");
+    // A slice has no OOMPolicy.
+    assert_eq!(unsafe_to_set(&properties(&[]), None, &file(0), 4096), None);
+}
+
+#[test]
+fn writing_memory_high_again_while_above_it_would_reclaim_in_pid_1() {
+    let set = properties(&[("MemoryHigh", Limit::Bytes(8192))]);
+    let with = |current| {
+        files(&[
+            ("memory.high", Limit::Bytes(8192)),
+            ("memory.current", Limit::Bytes(current)),
+        ])
+    };
+    assert_eq!(unsafe_to_set(&set, None, &with(8192), 4096), None);
+    let why = unsafe_to_set(&set, None, &with(12288), 4096).unwrap_or_default();
+    assert!(why.contains("systemd would reclaim"), "{why}");
+}

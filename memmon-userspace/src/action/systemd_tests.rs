@@ -17,7 +17,7 @@ async fn systemd_agrees_and_gives_it_back() {
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
     assert_eq!(
         (&outcomes[0].result, outcomes[0].action),
-        (&StepResult::Done, "protect")
+        (&StepResult::Confirmed, "protect")
     );
     assert_eq!((rig.property(), rig.world.swap_max().as_str()), (0, "0"));
     assert!(rig.drop_in().unwrap().contains("MemorySwapMax=0"));
@@ -31,7 +31,7 @@ async fn systemd_agrees_and_gives_it_back() {
     let outcomes = rig.settle().await;
     assert_eq!(
         (&outcomes[0].result, outcomes[0].new),
-        (&StepResult::Done, Some(Limit::Max))
+        (&StepResult::Confirmed, Some(Limit::Max))
     );
     assert_eq!(rig.property(), u64::MAX);
     rig.assert_untouched("max");

@@ -54,6 +54,7 @@ impl World {
             ("memory.current", "104857600"),
             ("memory.swap.max", "max"),
             ("memory.swap.current", "12582912"),
+            ("memory.oom.group", "0"),
         ] {
             self.write(path, file, text);
         }

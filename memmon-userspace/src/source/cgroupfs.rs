@@ -2,11 +2,9 @@
 //! as well.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
@@ -279,16 +277,6 @@ fn ancestry(path: &str) -> impl Iterator<Item = &str> {
     let trimmed = path.trim_end_matches('/');
     std::iter::successors(Some(trimmed), |path| path.rfind('/').map(|slash| &path[..slash]))
         .take_while(|path| !path.is_empty())
-}
-
-/// Reads an open `/proc/meminfo` anew.
-///
-/// # Errors
-/// Those of the operating system.
-pub fn meminfo(file: &File) -> io::Result<Text<4096>> {
-    let mut bytes = [0; 4096];
-    let len = file.read_at(&mut bytes, 0)?;
-    Ok(Text { bytes, len })
 }
 
 #[cfg(test)]

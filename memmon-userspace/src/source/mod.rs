@@ -3,6 +3,7 @@
 //! Everything but the programs takes the place it reads from as an argument, so that tests can build their
 //! own host.
 
+pub mod bpf_log;
 pub mod cgroup_tree;
 pub mod cgroupfs;
 mod mountinfo;

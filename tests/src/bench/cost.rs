@@ -29,7 +29,7 @@ use memmon_common::offsets::Settings;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{float, median, report::Table};
-use crate::{host::cgroup::Cgroup, live::context::Context, workload::PAGE};
+use crate::{host::cgroup::Cgroup, live::context::Context, live::worker::PAGE};
 
 /// 64 MiB in memory at once.
 const PAGES: u64 = 16_384;

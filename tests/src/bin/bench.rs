@@ -7,7 +7,7 @@ use memmon_tests::{
     bench,
     host::interrupt,
     live::context::{self, Context},
-    workload::serve,
+    live::worker::serve,
 };
 
 fn main() -> ExitCode {

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use memmon_tests::{
     case,
     host::interrupt,
+    live::worker::serve,
     live::{
         self,
         context::{self, Context},
     },
-    workload::serve,
 };
 
 fn main() -> ExitCode {

@@ -15,7 +15,7 @@ use memmon::source::{
 
 use crate::{
     host::{cgroup::Cgroup, zram::Zram},
-    workload::client::{Region, Workload},
+    live::worker::client::{Region, Workload},
 };
 
 /// Bytes of swap for the cases: several times what any of them pushes out at once.

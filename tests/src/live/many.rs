@@ -9,8 +9,8 @@ use super::{context::Context, meter::Meter};
 use crate::{
     case::{Case, Outcome},
     host::cgroup::Cgroup,
+    live::worker::client::Workload,
     pass,
-    workload::client::Workload,
 };
 
 pub(super) const CASES: &[Case<Context>] = &[

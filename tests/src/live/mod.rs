@@ -17,6 +17,7 @@ mod schema;
 mod stalls;
 mod tracer;
 mod wire;
+pub mod worker;
 
 use crate::case::Case;
 use context::Context;

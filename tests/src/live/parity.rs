@@ -13,8 +13,8 @@ use memmon_common::{
 use super::{context::Context, meter::Meter};
 use crate::{
     case::{Case, Outcome},
+    live::worker::PAGE,
     pass, skip,
-    workload::PAGE,
 };
 
 pub(super) const CASES: &[Case<Context>] = &[

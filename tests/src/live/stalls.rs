@@ -11,8 +11,8 @@ use super::context::Context;
 use crate::{
     case::{Case, Outcome},
     host::wait,
+    live::worker::PAGE,
     pass, skip,
-    workload::PAGE,
 };
 
 pub(super) const CASES: &[Case<Context>] = &[Case {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{context::Context, schema};
 use crate::{
     host::{interrupt, wait},
-    workload::client::Workload,
+    live::worker::client::Workload,
 };
 
 /// No unit is called so.

@@ -1,27 +1,92 @@
-//! A process that owns pages and does with them what it is told, line by line.
-//!
-//! [`serve`] is the process, [`client::Workload`] the one who tells it. Requests, with their answers after
-//! `ok`; anything else than `ok` is an error in words:
-//!
-//! | request | does | answer |
-//! |---|---|---|
-//! | `map KIND BYTES` | maps memory: `anon`, `huge` (2 MiB pages wanted) or `memfd` | index, address, bytes |
-//! | `fill I` | writes something different into each page | |
-//! | `zero I` | writes zeroes into each page | |
-//! | `touch I` | reads each page | |
-//! | `pageout I` | `madvise(MADV_PAGEOUT)` | |
-//! | `pageout-everywhere I` | the same from every CPU | |
-//! | `churn I N` | N times `fill` | |
-//! | `storm I N` | N times `fill` and `pageout` | |
-//! | `swapped I` | asks its own pagemap | pages in swap |
-//! | `unmap I` | gives the memory back; the index stays taken | |
-//! | `advise PID ADDRESS BYTES` | `process_madvise(MADV_PAGEOUT)` on another process | bytes advised |
-//! | `write PATH VALUE` | writes a file in one go | 1; 0 if the kernel gave up early (EAGAIN, EBUSY) |
-//! | `enter DIR` | moves itself to another cgroup | |
+//! `memmon-workload`: memory of a known kind and content, that is paged out, touched and checked on demand.
 
-pub mod client;
-mod memory;
-pub mod serve;
+pub mod advise;
+pub mod control;
+pub mod mapping;
 
-/// Bytes of a page: memmon counts in the kernel's, and supports x86-64.
-pub const PAGE: u64 = 4096;
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+use clap::ValueEnum;
+
+/// What kind of memory to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Private anonymous, small pages only.
+    Anon,
+    /// Private anonymous, huge pages if the kernel has them.
+    Thp,
+    /// Shared anonymous (shmem).
+    Shmem,
+    /// A memfd, mapped shared.
+    Memfd,
+}
+
+/// What to write into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fill {
+    /// Different, incompressible content in every page.
+    Random,
+    /// Zeros, written one by one so that the pages exist.
+    Zero,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anon => "anon",
+            Self::Thp => "thp",
+            Self::Shmem => "shmem",
+            Self::Memfd => "memfd",
+        })
+    }
+}
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Random => "random",
+            Self::Zero => "zero",
+        })
+    }
+}
+
+/// Addresses of a process: written `START+LENGTH`, both hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first byte.
+    pub start: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}+{:x}", self.start, self.length)
+    }
+}
+
+/// Why a text is not a range.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// No plus sign.
+    #[error("a range is written START+LENGTH")]
+    Form,
+    /// Not hexadecimal.
+    #[error("a range is written in hexadecimal digits: {0}")]
+    Number(#[from] ParseIntError),
+}
+
+impl FromStr for Range {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, RangeError> {
+        let (start, length) = text.split_once('+').ok_or(RangeError::Form)?;
+        Ok(Self {
+            start: u64::from_str_radix(start, 16)?,
+            length: u64::from_str_radix(length, 16)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::Result;
 
+use crate::vm;
+
 /// What the machine is to be prepared for; each includes the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
@@ -25,13 +27,6 @@ pub(crate) enum Purpose {
 const PROGRAMS: &[(Purpose, &str, &str)] = &[
     (Purpose::Build, "cc", "build-essential"),
     (Purpose::Test, "dbus-daemon", "dbus-daemon"),
-    (Purpose::Test, "qemu-system-x86_64", "qemu-system-x86"),
-    (Purpose::Test, "busybox", "busybox-static"),
-    (Purpose::Test, "cpio", "cpio"),
-    (Purpose::Test, "depmod", "kmod"),
-    (Purpose::Test, "dpkg-deb", "dpkg"),
-    (Purpose::Test, "mke2fs", "e2fsprogs"),
-    (Purpose::Test, "xz", "xz-utils"),
     (Purpose::Test, "zstd", "zstd"),
 ];
 
@@ -68,10 +63,17 @@ fn step(name: &str, work: impl FnOnce() -> Result<String>) -> Result<()> {
 }
 
 fn missing_packages(purpose: Purpose, is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let needed = PROGRAMS.iter().filter(|(needed_for, ..)| *needed_for <= purpose);
+    let of_vms = vm::HOST_PROGRAMS
+        .iter()
+        .map(|(program, package)| (Purpose::Test, *program, *package));
+    let needed = PROGRAMS
+        .iter()
+        .copied()
+        .chain(of_vms)
+        .filter(|(needed_for, ..)| *needed_for <= purpose);
     needed
         .filter(|(_, program, _)| !is_there(program))
-        .map(|(.., package)| *package)
+        .map(|(.., package)| package)
         .collect()
 }
 

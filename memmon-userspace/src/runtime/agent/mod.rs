@@ -34,10 +34,11 @@ use crate::{
         systemd::{Bus, Job, Report},
     },
     attribute::{Ledger, LifeUpdate, UnitFacts},
-    config::{Config, Layers},
+    config::{Config, Layers, LogLevel},
     export::journal::{Journal, Message},
     policy::{MonoTime, Situation, State},
     source::{
+        bpf_log,
         cgroup_tree::{CgroupTree, CgroupTreeError},
         cgroupfs::CgroupRoot,
         probes::Options,
@@ -150,11 +151,14 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         outcomes = opened.outcomes;
         hands = Some(opened.hands);
     }
-    let observer = Observer::open(Options {
+    let mut observer = Observer::open(Options {
         log_level: config.log.bpf_level.bpf(),
         ..Options::default()
     })?;
     degraded.extend(missing_hooks(&observer));
+    if config.log.bpf_level != LogLevel::Off {
+        bpf_log::follow(observer.probes.ebpf())?;
+    }
     let mut agent = Agent {
         degraded,
         observer,

@@ -34,7 +34,7 @@ impl Agent {
         let detail = match &outcome.result {
             StepResult::Skipped(why) | StepResult::Failed(why) => format!(": {why}"),
             StepResult::Gone => ": the unit is gone".to_owned(),
-            StepResult::Done | StepResult::DryRun => String::new(),
+            StepResult::Done | StepResult::Confirmed | StepResult::DryRun => String::new(),
         };
         let text = format!(
             "{verb} {} of {} ({} -> {}){detail}; {}",
@@ -106,6 +106,8 @@ fn message(outcome: &Outcome) -> Option<(Message, &'static str)> {
         (StepResult::Failed(_), _) => (Message::LimitFailed, "could not change"),
         (StepResult::Skipped(_), "revert") => (Message::LeaseKept, "left alone"),
         (StepResult::Gone, "revert") => (Message::LimitReverted, "lease ended on"),
+        // The change itself was told when the cgroup file took it.
+        (StepResult::Confirmed, _) => return None,
         // The alarm's own entry says why nothing was done.
         (StepResult::Skipped(_) | StepResult::Gone, _) => return None,
     })

@@ -1,0 +1,35 @@
+//! A cgroup's memory.stat.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{cgroup::Cgroup, wait};
+
+/// The kernel flushes memory.stat every two seconds at the latest; twice that is safe.
+const FLUSHED: Duration = Duration::from_secs(4);
+
+/// A counter of a cgroup and everything below it; `None` if this kernel does not have it.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn get(cgroup: &Cgroup, name: &str) -> Result<Option<u64>> {
+    let text = cgroup.read("memory.stat")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(|value| {
+        value
+            .parse()
+            .with_context(|| format!("{name} in memory.stat: {value}"))
+    })
+    .transpose()
+}
+
+/// A counter once the load has stopped and the kernel has flushed it.
+///
+/// # Errors
+/// If the file cannot be read, or the counter still changes at the deadline.
+pub fn settled(cgroup: &Cgroup, name: &str, deadline: Instant) -> Result<Option<u64>> {
+    wait::until_still(deadline, FLUSHED, name, || get(cgroup, name))
+}

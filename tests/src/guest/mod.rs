@@ -1,0 +1,25 @@
+//! What runs inside the virtual machines of `cargo xtask vm`.
+//!
+//! A [`Case`] is a function with a name; `cases/` has one file per topic, and `cases/mod.rs` lists them. The
+//! binary `memmon-guest` runs each case in a process of its own, with a deadline, and reports on the results
+//! port. A case changes the machine through [`Ctx`] only, which writes down what has to be undone: the runner
+//! undoes it after the case, however the case ended.
+
+pub mod case;
+pub mod cases;
+pub mod cgroup;
+pub mod ctx;
+pub mod memory_stat;
+pub mod pagemap;
+pub mod results;
+pub mod runner;
+pub mod shell;
+pub mod swap;
+pub mod undo;
+pub mod units;
+pub mod vmstat;
+pub mod wait;
+pub mod workload;
+
+pub use case::{Case, Outcome};
+pub use ctx::Ctx;

@@ -1,0 +1,142 @@
+//! What a case has to have undone, written down before it is done: a case that is killed cleans up nothing.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{cgroup::Cgroup, shell};
+
+/// One step back.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum Undo {
+    /// Stop a unit, whatever state it is in.
+    StopUnit(String),
+    /// Remove a file or a directory with all that is in it.
+    Remove(PathBuf),
+    /// Stop swapping to a device or file.
+    SwapOff(PathBuf),
+    /// Free a zram device's memory.
+    ResetZram(PathBuf),
+    /// Write a value back into a file of /proc or /sys.
+    Restore(PathBuf, String),
+    /// Kill everything in a cgroup and remove it with those below.
+    RemoveCgroup(PathBuf),
+    /// Have systemd read its unit files again.
+    DaemonReload,
+}
+
+/// The list, in a file, so that it outlives the process of the case.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    path: PathBuf,
+}
+
+impl Journal {
+    /// The list at `path`, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Writes down a step, before what it undoes is done.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn note(&self, step: &Undo) -> Result<()> {
+        let mut line = serde_json::to_string(step)?;
+        line.push('\n');
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.path)
+            .with_context(|| format!("opening {}", self.path.display()))?;
+        file.write_all(line.as_bytes())
+            .with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Takes every step, the last first, and forgets them. A step that fails does not keep the others from
+    /// being taken.
+    ///
+    /// # Errors
+    /// What went wrong, all of it: the next case would not start from a clean machine.
+    pub fn undo(&self) -> Result<()> {
+        let mut failures = Vec::new();
+        for step in self.steps()?.iter().rev() {
+            if let Err(error) = take(step) {
+                failures.push(format!("{step:?}: {error:#}"));
+            }
+        }
+        if self.path.exists() {
+            fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))?;
+        }
+        anyhow::ensure!(failures.is_empty(), "cleaning up: {}", failures.join("; "));
+        Ok(())
+    }
+
+    fn steps(&self) -> Result<Vec<Undo>> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.with_context(|| format!("reading {}", self.path.display()))?,
+        };
+        let mut steps = Vec::new();
+        for line in text.lines() {
+            let step = serde_json::from_str(line).with_context(|| format!("a step back: {line}"))?;
+            // Reloading once is enough, and with the first noted last it comes after every removal.
+            if step != Undo::DaemonReload || !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+        Ok(steps)
+    }
+}
+
+fn take(step: &Undo) -> Result<()> {
+    match step {
+        Undo::StopUnit(unit) => {
+            // A unit that never got loaded cannot be stopped, and need not be.
+            let state = shell::run("systemctl", &["show", "-P", "ActiveState", unit])?;
+            if !matches!(state.as_str(), "inactive" | "failed") {
+                // Nothing a test started deserves the time of an orderly end.
+                let _ = shell::run("systemctl", &["kill", "-s", "KILL", unit]);
+                shell::run("systemctl", &["stop", unit])?;
+            }
+            if shell::run("systemctl", &["show", "-P", "ActiveState", unit])? == "failed" {
+                shell::run("systemctl", &["reset-failed", unit])?;
+            }
+            Ok(())
+        }
+        Undo::Remove(path) => gone(if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        }),
+        Undo::SwapOff(device) => {
+            let swaps = fs::read_to_string("/proc/swaps").context("reading /proc/swaps")?;
+            let active = swaps.lines().any(|line| {
+                let first = line.split_whitespace().next();
+                first.is_some_and(|name| Path::new(name) == device)
+            });
+            if active {
+                shell::run("swapoff", &[&device.to_string_lossy()])?;
+            }
+            Ok(())
+        }
+        Undo::ResetZram(sysfs) => fs::write(sysfs.join("reset"), "1").context("resetting zram"),
+        Undo::Restore(path, value) => {
+            fs::write(path, value).with_context(|| format!("writing {value:?} to {}", path.display()))
+        }
+        Undo::RemoveCgroup(path) => Cgroup::at(path).kill_and_remove(),
+        Undo::DaemonReload => shell::run("systemctl", &["daemon-reload"]).map(drop),
+    }
+}
+
+fn gone(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

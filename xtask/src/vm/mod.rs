@@ -1,0 +1,214 @@
+//! `cargo xtask vm`: Debian's own kernels with a real systemd, in QEMU.
+//!
+//! Nothing is mounted and nothing is installed on the host: kernels are unpacked, root file systems are built
+//! in a directory and turned into images, and a boot writes to a snapshot that is thrown away.
+
+mod apt;
+mod cache;
+mod command;
+mod cpio;
+mod disk;
+mod host_sources;
+mod initramfs;
+mod kernel;
+mod payload;
+mod platform;
+mod protocol;
+mod qemu;
+mod rootfs;
+mod run;
+mod shell;
+
+use std::{path::Path, path::PathBuf, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+
+use self::{
+    kernel::Kernel,
+    platform::Platform,
+    run::{Plan, Summary},
+};
+
+/// Programs of the host that the virtual machines need, and the Debian packages they come from.
+pub(crate) const HOST_PROGRAMS: &[(&str, &str)] = &[
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("mke2fs", "e2fsprogs"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("xz", "xz-utils"),
+];
+
+/// Arguments of `cargo xtask vm`.
+#[derive(Args)]
+pub(crate) struct VmArgs {
+    #[command(subcommand)]
+    command: VmCommand,
+}
+
+#[derive(Subcommand)]
+enum VmCommand {
+    /// Make the images of every platform of `cargo xtask test`, or of the ones named.
+    Images {
+        /// Look for newer kernels even where there is an image.
+        #[arg(long)]
+        refresh: bool,
+        /// Only this platform; may be given several times.
+        #[arg(long)]
+        kernel: Vec<String>,
+    },
+    /// Boot platforms and run their cases.
+    Run(RunArgs),
+    /// Boot a platform with a shell on the terminal; leaving the shell powers it off (Ctrl-A X: QEMU ends).
+    Shell {
+        /// The platform.
+        #[arg(long, default_value = "trixie")]
+        kernel: String,
+    },
+    /// Run the cases on every platform, also on those that `cargo xtask test` leaves out.
+    Matrix,
+}
+
+/// Arguments of `cargo xtask vm run`.
+#[derive(Args)]
+struct RunArgs {
+    /// The platform; may be given several times. Without it: those of `cargo xtask test`.
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// Only the cases whose name matches; may be given several times.
+    #[arg(long = "case", value_name = "GLOB")]
+    cases: Vec<String>,
+    /// Give up after so many seconds per boot.
+    #[arg(long, default_value_t = 900)]
+    deadline: u64,
+}
+
+/// Carries out a `cargo xtask vm` command.
+///
+/// # Errors
+/// If a host program is missing, an image cannot be made, or a case fails.
+pub(crate) fn main(args: VmArgs) -> Result<()> {
+    match args.command {
+        VmCommand::Images { refresh, kernel } => {
+            for platform in platforms(&kernel)? {
+                images(platform, refresh)?;
+            }
+            Ok(())
+        }
+        VmCommand::Run(args) => {
+            let plan = Plan {
+                cases: args.cases,
+                deadline: Duration::from_secs(args.deadline),
+            };
+            run_all(&platforms(&args.kernel)?, &plan)
+        }
+        VmCommand::Shell { kernel } => {
+            let platform = platform::named(&kernel)?;
+            let (kernel, root) = images(platform, false)?;
+            shell::shell(platform, &kernel, &root, &payload::build()?)
+        }
+        VmCommand::Matrix => {
+            let all: Vec<_> = platform::PLATFORMS.iter().collect();
+            run_all(&all, &everything())
+        }
+    }
+}
+
+/// What `cargo xtask test` does: every case on every everyday platform.
+///
+/// # Errors
+/// As [`main`].
+pub(crate) fn test() -> Result<()> {
+    run_all(&platform::everyday(), &everything())
+}
+
+fn everything() -> Plan {
+    Plan {
+        cases: Vec::new(),
+        deadline: Duration::from_secs(900),
+    }
+}
+
+fn platforms(names: &[String]) -> Result<Vec<&'static Platform>> {
+    if names.is_empty() {
+        return Ok(platform::everyday());
+    }
+    names.iter().map(|name| platform::named(name)).collect()
+}
+
+/// The platform's kernel and root image, made if necessary.
+fn images(platform: &Platform, refresh: bool) -> Result<(Kernel, PathBuf)> {
+    require_host_programs()?;
+    let _lock = cache::lock()?;
+    Ok((kernel::ensure(platform, refresh)?, rootfs::ensure(platform.root)?))
+}
+
+fn require_host_programs() -> Result<()> {
+    let missing: Vec<_> = HOST_PROGRAMS
+        .iter()
+        .filter(|(program, _)| !in_path(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        bail!(
+            "missing packages: {} (`cargo xtask setup` installs them)",
+            missing.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    // Where a user's PATH lacks them.
+    found || Path::new("/usr/sbin").join(program).is_file()
+}
+
+fn run_all(platforms: &[&'static Platform], plan: &Plan) -> Result<()> {
+    let mut ready = Vec::new();
+    for platform in platforms {
+        ready.push((*platform, images(platform, false)?));
+    }
+    let binaries = payload::build()?;
+    let mut summaries = Vec::new();
+    for (platform, (kernel, root)) in ready {
+        let summary = run::run(platform, &kernel, &root, &binaries, plan)?;
+        print(&summary);
+        summaries.push(summary);
+    }
+    let failed: Vec<_> = summaries
+        .iter()
+        .filter(|summary| !summary.problems.is_empty())
+        .map(|summary| summary.platform)
+        .collect();
+    if !failed.is_empty() {
+        bail!("virtual machines failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn print(summary: &Summary) {
+    let verdict = if summary.problems.is_empty() {
+        "passed"
+    } else {
+        "FAILED"
+    };
+    println!(
+        "vm: {} ({}): {verdict}; {} ok, {} skipped, {} problems, {:.0} s",
+        summary.platform,
+        summary.release,
+        summary.passed,
+        summary.skipped.len(),
+        summary.problems.len(),
+        summary.seconds
+    );
+    for (case, reason) in &summary.skipped {
+        println!("vm:   skipped {case}: {reason}");
+    }
+    for problem in &summary.problems {
+        println!("vm:   problem: {problem}");
+    }
+}

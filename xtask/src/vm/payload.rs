@@ -1,0 +1,73 @@
+//! The disk with what is under test: static binaries, packaging, and which cases to run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::{command::run_quietly, disk, kernel::Kernel, platform::Platform};
+use crate::build;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PROFILE: &str = "guest";
+const BINARIES: &[&str] = &["memmon", "memmon-guest", "memmon-workload"];
+
+/// Builds the agent and the guest side, statically linked so that every root's libc will do, and returns the
+/// directory of the binaries.
+///
+/// # Errors
+/// If the machine is not x86-64 or a build fails.
+pub(crate) fn build() -> Result<PathBuf> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("the virtual machines are x86-64 and cannot run binaries built here");
+    }
+    let object = build::ebpf()?;
+    let mut cargo = build::cargo();
+    cargo
+        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
+        .args(["--package", "memmon", "--package", "memmon-tests", "--bins"])
+        .env("MEMMON_BPF_OBJECT", &object)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build::run(&mut cargo)?;
+    Ok(build::target_dir().join(TARGET).join(PROFILE))
+}
+
+/// Makes the disk image in `dir`.
+///
+/// # Errors
+/// If files cannot be copied or the image cannot be made.
+pub(crate) fn image(
+    dir: &Path,
+    binaries: &Path,
+    platform: &Platform,
+    kernel: &Kernel,
+    cases: &[String],
+) -> Result<PathBuf> {
+    let tree = dir.join("payload");
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
+    }
+    let bin = tree.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("creating {}", bin.display()))?;
+    for name in BINARIES {
+        let from = binaries.join(name);
+        fs::copy(&from, bin.join(name)).with_context(|| format!("copying {}", from.display()))?;
+    }
+    let packaging = build::root().join("packaging");
+    run_quietly(Command::new("cp").arg("-r").arg(packaging).arg(&tree))?;
+    let run = json!({
+        "platform": platform.name,
+        "root": platform.root,
+        "release": kernel.release,
+        "cases": cases,
+    });
+    fs::write(tree.join("run.json"), run.to_string()).context("writing run.json")?;
+    let image = dir.join("payload.ext4");
+    disk::make(&image, &tree, "memmon", disk::Use::ReadOnly)?;
+    Ok(image)
+}

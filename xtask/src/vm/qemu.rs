@@ -1,0 +1,74 @@
+//! The command line of the virtual machine.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::kernel::Kernel;
+
+/// Without cx16, la57 and pku: with plain `max`, QEMU 7.2 crashes 6.12 guests.
+const CPU: &str = "max,cx16=off,la57=off,pku=off";
+
+/// What the machine finds as /dev/vda to /dev/vdd.
+#[derive(Clone, Debug)]
+pub(crate) struct Disks {
+    /// Root file system; changes are thrown away.
+    pub(crate) root: PathBuf,
+    /// Binaries and the run's configuration, mounted at /opt/memmon.
+    pub(crate) payload: PathBuf,
+    /// Kernel modules, mounted at /lib/modules.
+    pub(crate) modules: PathBuf,
+    /// Empty, for swap.
+    pub(crate) scratch: PathBuf,
+}
+
+/// What the first serial port (the console) and the second (results) are connected to.
+#[derive(Clone, Debug)]
+pub(crate) enum Ports<'a> {
+    /// The console into a file, results to standard output.
+    Test { console: &'a Path },
+    /// The console is the terminal.
+    Interactive,
+}
+
+/// QEMU, ready to be started; it dies with this process.
+pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU]);
+    command.args(["-smp", "2", "-m", "1024", "-no-reboot", "-nic", "none"]);
+    command.args(["-nodefaults", "-display", "none"]);
+    command.arg("-kernel").arg(&kernel.vmlinuz);
+    command.arg("-initrd").arg(&kernel.initramfs);
+    drive(&mut command, &disks.root, "snapshot=on,cache=unsafe");
+    drive(&mut command, &disks.payload, "readonly=on");
+    drive(&mut command, &disks.modules, "readonly=on");
+    drive(&mut command, &disks.scratch, "cache=unsafe");
+    let mode = match ports {
+        Ports::Test { console } => {
+            let console = console.to_string_lossy().replace(',', ",,");
+            command.args(["-serial", &format!("file:{console}")]);
+            command.args(["-chardev", "stdio,id=results,signal=off"]);
+            command.args(["-serial", "chardev:results"]);
+            "memmon.vmtest"
+        }
+        Ports::Interactive => {
+            command.args(["-serial", "mon:stdio", "-serial", "null"]);
+            "memmon.shell"
+        }
+    };
+    command.arg("-append").arg(format!("{KERNEL_ARGUMENTS} {mode}"));
+    command
+}
+
+/// A panic ends QEMU at once (-no-reboot), an oops is a panic; the watchdogs know real time only, and so does
+/// the search for the best random numbers.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 oops=panic nowatchdog workqueue.watchdog_thresh=0 \
+     rcupdate.rcu_cpu_stall_suppress=1 mitigations=off random.trust_cpu=on cryptomgr.notests \
+     systemd.unified_cgroup_hierarchy=1 systemd.show_status=no";
+
+fn drive(command: &mut Command, file: &Path, options: &str) {
+    let file = file.to_string_lossy().replace(',', ",,");
+    command.args(["-drive", &format!("file={file},if=virtio,format=raw,{options}")]);
+}
