@@ -21,11 +21,16 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
     leases.sort_by_key(|lease| (lease.property, lease.id));
     for lease in leases {
         let Some(unit) = snapshot.chain.first() else {
-            actions.push(keep(
-                lease,
-                now.after(config.hold),
-                format!("cgroup {} is gone", snapshot.cgroup),
-            ));
+            let reason = format!("cgroup {} is gone", snapshot.cgroup);
+            actions.push(if now < lease.deadline {
+                // A property outlives the cgroup: the unit may be restarting, and is as critical as before.
+                keep(lease, lease.deadline, reason)
+            } else {
+                Planned {
+                    action: Action::Revert { lease: lease.id },
+                    reason,
+                }
+            });
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
