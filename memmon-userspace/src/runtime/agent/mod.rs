@@ -216,11 +216,12 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             Some(event) = next(&mut units) => agent.systemd_said(event),
             Some(request) = wanted.recv() => agent.self_test(request),
             _ = hangup.recv() => agent.reload(&service),
-            () = tokio::time::sleep_until(wake) => {
-                service.beat();
-                agent.review_if_due();
-            }
+            () = tokio::time::sleep_until(wake) => {}
         }
+        // Also when there is always something more urgent: a storm must neither look like a hang nor keep a
+        // lease for ever.
+        service.beat();
+        agent.review_if_due();
         agent.pump();
         agent.watch_limits();
     }
