@@ -1,9 +1,11 @@
 //! memmon's build, test and VM commands: `cargo xtask COMMAND`.
 
+mod bench;
 mod bpf_toolchain;
 mod build;
 mod check;
 mod live;
+mod run;
 mod setup;
 mod test;
 mod vm;
@@ -41,6 +43,8 @@ enum Task {
         #[arg(long)]
         rules: bool,
     },
+    /// Run the agent on this machine, or, where it could do nothing, show it in a virtual one.
+    Run,
     /// Run the tests that need this machine's kernel, as root.
     Live {
         /// Only cases whose name contains one of these.
@@ -48,6 +52,15 @@ enum Task {
     },
     /// Boot Debian's kernels with a real systemd and run the cases there.
     Vm(vm::VmArgs),
+    /// Measure what memmon costs on this machine, as root.
+    Bench {
+        /// How often each thing is measured, in turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Keep the results in docs/benchmarks.md.
+        #[arg(long)]
+        record: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -71,8 +84,10 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
+        Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Vm(args) => vm::main(args)?,
+        Task::Bench { rounds, record } => bench::run(rounds, record)?,
     }
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! `cargo xtask live`: memmon against the counters of this machine's kernel.
 
-use std::{env, io, path::PathBuf, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use memmon_tests::{
     case,
     host::interrupt,
     live::worker::serve,
-    live::{self, context::Context},
+    live::{
+        self,
+        context::{self, Context},
+    },
 };
 
 fn main() -> ExitCode {
@@ -32,17 +35,9 @@ fn main() -> ExitCode {
 /// Runs the cases whose name contains one of `wanted`; all if there is none.
 fn run(wanted: &[String]) -> Result<ExitCode> {
     interrupt::install().context("installing signal handlers")?;
-    let mut context = Context::new(memmon()?)?;
+    let mut context = Context::new(context::memmon_beside_us()?)?;
     let chosen = live::cases()
         .filter(|case| wanted.is_empty() || wanted.iter().any(|word| case.name.contains(word.as_str())));
     let summary = case::run_all(chosen, &mut context, interrupt::requested, &mut io::stdout())?;
     Ok(summary.into())
-}
-
-/// The agent's binary: `MEMMON`, or beside this one.
-fn memmon() -> Result<PathBuf> {
-    match env::var_os("MEMMON") {
-        Some(path) => Ok(path.into()),
-        None => Ok(env::current_exe()?.with_file_name("memmon")),
-    }
 }

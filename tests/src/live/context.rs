@@ -94,3 +94,16 @@ impl Context {
         })?)
     }
 }
+
+/// The agent's binary: `MEMMON`, or beside this program.
+///
+/// # Errors
+/// If this program does not know where it is.
+pub fn memmon_beside_us() -> Result<PathBuf> {
+    match env::var_os("MEMMON") {
+        Some(path) => Ok(path.into()),
+        None => Ok(env::current_exe()
+            .context("finding this program")?
+            .with_file_name("memmon")),
+    }
+}

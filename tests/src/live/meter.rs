@@ -62,11 +62,11 @@ impl Meter {
         reading(probes).map(Self)
     }
 
-    /// What came since, found to balance.
+    /// What came since.
     ///
     /// # Errors
-    /// If the counters cannot be read, nothing was swapped, or memmon and the kernel disagree.
-    pub fn balanced(&self, probes: &Probes) -> Result<Gain> {
+    /// If the counters cannot be read, or swapping does not pause.
+    pub fn gain(&self, probes: &Probes) -> Result<Gain> {
         let before = &self.0;
         let now = reading(probes)?;
         let mut pages = now.pages;
@@ -76,26 +76,34 @@ impl Meter {
             }
         }
         pages.retain(|_, pages| *pages > 0);
-        let attributed: u64 = pages.values().sum();
-        let file = now.totals.file_pages - before.totals.file_pages;
-        let unattributed = now.totals.unattributed_pages - before.totals.unattributed_pages;
-        let overflow = now.totals.overflow_pages - before.totals.overflow_pages;
-        let misses = now.misses - before.misses;
-        let vmstat = now.vmstat.since(&before.vmstat);
-        let written = vmstat.nr_vmscan_write.unwrap_or(0);
-        ensure!(
-            attributed + file + unattributed + overflow == written,
-            "attributed {attributed} + file {file} + unattributed {unattributed} + overflow {overflow} \
-             is not nr_vmscan_write {written}"
-        );
-        ensure!(written > 0, "nothing was swapped: nothing was compared");
-        ensure!(misses == 0, "{misses} events missed");
         Ok(Gain {
             pages,
-            overflow,
-            written,
-            vmstat,
+            file: now.totals.file_pages - before.totals.file_pages,
+            unattributed: now.totals.unattributed_pages - before.totals.unattributed_pages,
+            overflow: now.totals.overflow_pages - before.totals.overflow_pages,
+            misses: now.misses - before.misses,
+            written: now.vmstat.since(&before.vmstat).nr_vmscan_write.unwrap_or(0),
         })
+    }
+
+    /// What came since, found to balance.
+    ///
+    /// # Errors
+    /// As [`Self::gain`]; also if nothing was swapped, or memmon and the kernel disagree.
+    pub fn balanced(&self, probes: &Probes) -> Result<Gain> {
+        let gain = self.gain(probes)?;
+        ensure!(gain.written > 0, "nothing was swapped: nothing was compared");
+        ensure!(
+            gain.counted() == gain.written,
+            "attributed {} + file {} + unattributed {} + overflow {} is not nr_vmscan_write {}",
+            gain.pages.values().sum::<u64>(),
+            gain.file,
+            gain.unattributed,
+            gain.overflow,
+            gain.written
+        );
+        ensure!(gain.misses == 0, "{} events missed", gain.misses);
+        Ok(gain)
     }
 }
 
@@ -104,15 +112,24 @@ impl Meter {
 pub struct Gain {
     /// Attributed pages.
     pub pages: BTreeMap<SwapOutKey, u64>,
+    /// Dirty file pages.
+    pub file: u64,
+    /// Pages without a readable owner.
+    pub unattributed: u64,
     /// Pages without room in the counters.
     pub overflow: u64,
+    /// Events that the kernel did not run a program for.
+    pub misses: u64,
     /// `nr_vmscan_write`.
     pub written: u64,
-    /// All of the kernel's counters.
-    pub vmstat: VmStat,
 }
 
 impl Gain {
+    /// Pages that memmon counted, wherever.
+    pub fn counted(&self) -> u64 {
+        self.pages.values().sum::<u64>() + self.file + self.unattributed + self.overflow
+    }
+
     /// Pages of one owner.
     pub fn of(&self, owner: u64) -> u64 {
         let of_owner = self.pages.iter().filter(|(key, _)| key.owner == owner);

@@ -124,6 +124,18 @@ pub(crate) fn test() -> Result<()> {
     run_all(&platform::everyday(), &everything())
 }
 
+/// What memmon is for, told while it happens: `cargo xtask run` where the agent cannot run.
+///
+/// # Errors
+/// As [`main`].
+pub(crate) fn story() -> Result<()> {
+    let plan = Plan {
+        cases: vec!["job.memory-reclaim".to_owned()],
+        ..everything()
+    };
+    run_all(&[platform::named("trixie")?], &plan)
+}
+
 fn everything() -> Plan {
     Plan {
         cases: Vec::new(),

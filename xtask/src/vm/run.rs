@@ -219,6 +219,7 @@ fn show(line: &Line) {
             };
             eprintln!("vm:   {word:7} {case} ({seconds:.1} s) {detail}");
         }
+        Line::Say { say } => eprintln!("vm:     {say}"),
         Line::Measure { measure, value } => eprintln!("vm:   measured {measure}: {value}"),
         Line::Start { .. } | Line::Log { .. } | Line::End { .. } => {}
     }

@@ -37,7 +37,7 @@ impl Agent {
         }
     }
 
-    fn review(&mut self, unit: &Arc<str>) {
+    pub(super) fn review(&mut self, unit: &Arc<str>) {
         let cgroup = self
             .observer
             .index
