@@ -111,6 +111,7 @@ struct Agent {
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
     ledger: Ledger,
+    losses: verify::Losses,
     situation: Situation,
     own_unit: Option<String>,
     /// What makes counts or names less than exact, in words.
@@ -173,6 +174,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         alarms: Alarms::default(),
         states: HashMap::new(),
         ledger: Ledger::new(UNITS, BLAMED),
+        losses: verify::Losses::default(),
         situation: Situation::Normal,
         own_unit: own_unit(&tree),
         next_review: None,
