@@ -67,23 +67,23 @@ impl Losses {
     fn since(&self, before: &Self) -> Option<String> {
         let lost: Vec<String> = [
             (
-                self.ring_drops - before.ring_drops,
+                self.ring_drops.saturating_sub(before.ring_drops),
                 "records of swap-outs found no room (their pages are counted)",
             ),
             (
-                self.overflow_pages - before.overflow_pages,
+                self.overflow_pages.saturating_sub(before.overflow_pages),
                 "pages found no room in the counters and have no owner",
             ),
             (
-                self.unattributed_pages - before.unattributed_pages,
+                self.unattributed_pages.saturating_sub(before.unattributed_pages),
                 "pages had no readable owner",
             ),
             (
-                self.critical_overflow - before.critical_overflow,
+                self.critical_overflow.saturating_sub(before.critical_overflow),
                 "new cgroups of critical units are not reported at once",
             ),
             (
-                self.recursion_misses - before.recursion_misses,
+                self.recursion_misses.saturating_sub(before.recursion_misses),
                 "events were missed by the kernel: counts are too low",
             ),
         ]
