@@ -5,6 +5,7 @@ mod bpf_toolchain;
 mod build;
 mod check;
 mod live;
+mod run;
 mod setup;
 mod test;
 mod vm;
@@ -42,6 +43,8 @@ enum Task {
         #[arg(long)]
         rules: bool,
     },
+    /// Run the agent on this machine, or, where it could do nothing, show it in a virtual one.
+    Run,
     /// Run the tests that need this machine's kernel, as root.
     Live {
         /// Only cases whose name contains one of these.
@@ -83,6 +86,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
+        Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Vm(args) => vm::main(args)?,
         Task::Bench { rounds, record, only } => bench::run(rounds, record, &only)?,

@@ -4,7 +4,7 @@ use super::headroom::{Headroom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
-use crate::config::{OnCriticalSwap, Reaction};
+use crate::config::{OnCriticalSwap, Priority, Reaction};
 use crate::decode::Level;
 use crate::decode::Limit;
 
@@ -21,11 +21,16 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
     leases.sort_by_key(|lease| (lease.property, lease.id));
     for lease in leases {
         let Some(unit) = snapshot.chain.first() else {
-            actions.push(keep(
-                lease,
-                now.after(config.hold),
-                format!("cgroup {} is gone", snapshot.cgroup),
-            ));
+            let reason = format!("cgroup {} is gone", snapshot.cgroup);
+            actions.push(if now < lease.deadline {
+                // A property outlives the cgroup: the unit may be restarting, and is as critical as before.
+                keep(lease, lease.deadline, reason)
+            } else {
+                Planned {
+                    action: Action::Revert { lease: lease.id },
+                    reason,
+                }
+            });
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
@@ -80,6 +85,9 @@ fn verdict(
         return revert(format!(
             "the unit has grown towards a limit and may need swap again: {binding}"
         ));
+    }
+    if snapshot.priority != Priority::Critical {
+        return revert(format!("{} is no longer declared critical", snapshot.unit));
     }
     if let Some(unrest) = unrest {
         return keep(lease, now.after(config.hold), unrest.to_owned());

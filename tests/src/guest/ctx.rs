@@ -108,6 +108,16 @@ impl Ctx {
             .context("sending a measured value")
     }
 
+    /// Tells people who watch the run what is happening.
+    ///
+    /// # Errors
+    /// If the port does not take it.
+    pub fn say(&self, sentence: &str) -> Result<()> {
+        self.port
+            .send(&Line::Say { say: sentence })
+            .context("saying something")
+    }
+
     /// Sends text to the host, which appends it to the file NAME.log of the run.
     ///
     /// # Errors

@@ -5,10 +5,12 @@
 //! port. A case changes the machine through [`Ctx`] only, which writes down what has to be undone: the runner
 //! undoes it after the case, however the case ended.
 
+pub mod agent;
 pub mod case;
 pub mod cases;
 pub mod cgroup;
 pub mod ctx;
+pub mod kinds;
 pub mod memory_stat;
 pub mod pagemap;
 pub mod results;

@@ -54,6 +54,11 @@ pub enum Line<'a> {
         /// Appended to it.
         text: &'a str,
     },
+    /// What a case does right now, for people who watch.
+    Say {
+        /// A sentence.
+        say: &'a str,
+    },
     /// A measured value; never judged.
     Measure {
         /// What was measured, with its unit: `reaction_ms`.

@@ -16,6 +16,8 @@ use super::{cgroup::Cgroup, shell};
 pub enum Undo {
     /// Stop a unit, whatever state it is in.
     StopUnit(String),
+    /// Start a unit that the case stops.
+    StartUnit(String),
     /// Remove a file or a directory with all that is in it.
     Remove(PathBuf),
     /// Stop swapping to a device or file.
@@ -109,6 +111,7 @@ fn take(step: &Undo) -> Result<()> {
             }
             Ok(())
         }
+        Undo::StartUnit(unit) => shell::run("systemctl", &["start", unit]).map(drop),
         Undo::Remove(path) => gone(if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(path)
         } else {

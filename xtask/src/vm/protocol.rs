@@ -28,6 +28,8 @@ pub(crate) enum Line {
     Start { start: String },
     /// Text for a file of its own, a failed case's journal for instance.
     Log { log: String, text: String },
+    /// What a case does right now, for people who watch.
+    Say { say: String },
     /// A measured value, kept with the results and never judged.
     Measure {
         measure: String,
@@ -72,7 +74,7 @@ impl Transcript {
                 }
             }
             Line::End { end: true, ran } => self.end = Some(*ran),
-            Line::End { .. } | Line::Log { .. } | Line::Measure { .. } => {}
+            Line::End { .. } | Line::Log { .. } | Line::Say { .. } | Line::Measure { .. } => {}
         }
         Some(line)
     }

@@ -9,7 +9,7 @@ use crate::{
     config::Priority,
     decode::{MemInfo, SwapOut},
     policy::{self, CriticalEvent, Decision, MonoTime, Relation, Snapshot},
-    source::proc::Proc,
+    source::{cgroupfs::CgroupReadError, proc::Proc},
 };
 
 impl Agent {
@@ -121,6 +121,9 @@ impl Agent {
                     snapshot.chain = measured.chain;
                     snapshot.below = measured.below;
                     snapshot.below_complete = measured.below_complete;
+                }
+                Err(measure::MeasureError::Read(gone @ CgroupReadError::Gone { .. })) => {
+                    tracing::debug!("{unit} has stopped: {gone}")
                 }
                 Err(error) => {
                     tracing::warn!("{unit} cannot be measured, its limits stay as they are: {error}")

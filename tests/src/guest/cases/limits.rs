@@ -1,0 +1,168 @@
+//! Critical units that run into a limit: without swap they would be killed.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use memmon::export::journal::Message;
+
+use crate::guest::{
+    Case, Ctx, Outcome,
+    agent::{Agent, Setup, SwapLimit, leases_of},
+    cgroup::Cgroup,
+    units::Unit,
+    workload::{Hold, Workload},
+};
+
+/// This topic's cases.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "limits.auto-kills-nothing",
+        run: auto,
+        seconds: 150,
+    },
+    Case {
+        name: "limits.zero-and-its-price",
+        run: zero,
+        seconds: 150,
+    },
+];
+
+/// What the units hold, twice as much as their limit.
+const HOLD_MIB: u64 = 64;
+const LIMIT: &str = "MemoryMax=32M";
+
+/// A unit with a limit, and one under a slice with the same limit; each in a slice that outlives it, whose
+/// counters therefore can be read whatever becomes of the unit.
+struct Limited {
+    unit: Workload,
+    slice: Unit,
+    /// The cgroup that carries the limit.
+    binding: String,
+}
+
+fn limited(ctx: &Ctx) -> Result<[Limited; 2]> {
+    let own_slice = ctx.unit_file("judge.slice", "[Slice]\n")?;
+    let capped_slice = ctx.unit_file("capped.slice", &format!("[Slice]\n{LIMIT}\n"))?;
+    let hold = |service| Hold {
+        service,
+        ..Hold::mib(HOLD_MIB)
+    };
+    let own_service = format!("Slice=judge.slice\n{LIMIT}");
+    let own = ctx.workload_file("limited.service", &hold(&own_service))?;
+    let capped = ctx.workload_file("capped.service", &hold("Slice=capped.slice"))?;
+    for slice in [&own_slice, &capped_slice] {
+        slice.start()?;
+    }
+    Ok([
+        Limited {
+            unit: own,
+            slice: own_slice,
+            binding: "/judge.slice/limited.service".to_owned(),
+        },
+        Limited {
+            unit: capped,
+            slice: capped_slice,
+            binding: "/capped.slice".to_owned(),
+        },
+    ])
+}
+
+/// Processes killed for lack of memory in a cgroup and below.
+fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
+    let events = cgroup.read("memory.events")?;
+    let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.context("memory.events has no oom_kill")?
+        .parse()
+        .with_context(|| format!("memory.events: {events}"))
+}
+
+/// The alarm names the limit and who carries it.
+fn names_the_limit(ctx: &Ctx, agent: &Agent, limited: &Limited) -> Result<()> {
+    let alarm = agent.told(ctx, Message::AlarmRaised, limited.unit.unit.name(), |_| true)?;
+    let named = format!("memory.max 32.0 MiB of {},", limited.binding);
+    ensure!(
+        alarm.text().contains(&named),
+        "the alarm does not say {named:?}: {}",
+        alarm.text()
+    );
+    alarm.require(&[("MEMMON_RECLAIM_KIND", expected_kind())])
+}
+
+/// Which limit it was is known only where fentry programs can be loaded, as on all of these kernels.
+const fn expected_kind() -> &'static str {
+    "limit"
+}
+
+/// With `auto` the units live on their swap, as they would without memmon.
+fn auto(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let all = limited(ctx)?;
+    let agent = ctx.agent(&Setup {
+        critical: &["limited.service", "capped.service"],
+        ..Setup::default()
+    })?;
+    for limited in &all {
+        limited.unit.unit.start()?;
+    }
+    for limited in &all {
+        names_the_limit(ctx, &agent, limited)?;
+        // Every page there and back again, so that half of them are swapped once more.
+        let pages = limited.unit.tell("verify")?;
+        ensure!(
+            pages == Hold::mib(HOLD_MIB).pages().to_string(),
+            "{pages} pages verified"
+        );
+    }
+    for limited in &all {
+        let unit = &limited.unit.unit;
+        ctx.require_limit(unit, &SwapLimit::untouched())?;
+        let kills = oom_kills(&limited.slice.cgroup()?)?;
+        ensure!(
+            kills == 0,
+            "{kills} processes of {} were killed",
+            limited.slice.name()
+        );
+        let changes = agent.entries(Message::LimitChanged, unit.name())?;
+        ensure!(changes.is_empty(), "changed nevertheless: {}", changes[0].text());
+    }
+    agent.stop()?;
+    Outcome::passed(format!(
+        "{HOLD_MIB} MiB each with {LIMIT}: both alive, both named"
+    ))
+}
+
+/// With `zero` the same units are killed, and the agent says beforehand that this may happen.
+fn zero(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let all = limited(ctx)?;
+    let agent = ctx.agent(&Setup {
+        critical: &["limited.service", "capped.service"],
+        reaction: "zero",
+        ..Setup::default()
+    })?;
+    let mut counted = Vec::new();
+    for limited in &all {
+        let unit = &limited.unit.unit;
+        let started = unit.start();
+        let kills = oom_kills(&limited.slice.cgroup()?)?;
+        ctx.measure(&format!("oom_kills zero {}", limited.binding), kills)?;
+        ensure!(
+            started.is_err() && kills > 0,
+            "{} lives on with a limit of half its size and no swap: {:?}",
+            unit.name(),
+            unit.property("Result")?
+        );
+        let changed = agent.told(ctx, Message::LimitChanged, unit.name(), |_| true)?;
+        changed.require(&[("MEMMON_NEW", "0")])?;
+        let reason = changed.field("MEMMON_REASON").unwrap_or_default();
+        ensure!(reason.contains("OOM"), "the price is not named: {reason}");
+        counted.push(kills);
+    }
+    agent.stop()?;
+    for limited in &all {
+        ensure!(leases_of(&limited.unit.unit)?.is_empty(), "a lease is left");
+        let directory = format!("/run/systemd/system.control/{}.d", limited.unit.unit.name());
+        ensure!(!Path::new(&directory).exists(), "{directory} is left");
+    }
+    Outcome::passed(format!("{counted:?} processes killed, as expected"))
+}
