@@ -17,11 +17,12 @@ const END: &str = "<!-- bench:end -->";
 ///
 /// # Errors
 /// If something does not build, cannot be measured, or the documentation has no place for it.
-pub(crate) fn run(rounds: usize, record: bool) -> Result<()> {
+pub(crate) fn run(rounds: usize, record: bool, wanted: &[String]) -> Result<()> {
     let memmon = build::agent(true)?;
     let bench = build::test_program("bench", true)?;
     let output = Command::new(&bench)
         .arg(rounds.to_string())
+        .args(wanted)
         .env("MEMMON", memmon)
         .stderr(Stdio::inherit())
         .output()

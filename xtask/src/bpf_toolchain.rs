@@ -98,6 +98,13 @@ pub(crate) fn llvm_bin() -> Option<PathBuf> {
 /// PATH with LLVM's bin directory and cargo's own first.
 pub(crate) fn path() -> Result<OsString> {
     let mut paths: Vec<PathBuf> = llvm_bin().into_iter().collect();
+    // Where `cargo install` puts bpf-linker; the user's PATH need not lead there.
+    if let Some(cargo) = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+    {
+        paths.push(cargo.join("bin"));
+    }
     paths.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
     env::join_paths(paths).context("joining PATH")
 }

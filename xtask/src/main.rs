@@ -58,8 +58,10 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
         /// Keep the results in docs/benchmarks.md.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "only")]
         record: bool,
+        /// Only what has one of these in its name: "event", "second", "attach", "map", "agent".
+        only: Vec<String>,
     },
 }
 
@@ -87,7 +89,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Vm(args) => vm::main(args)?,
-        Task::Bench { rounds, record } => bench::run(rounds, record)?,
+        Task::Bench { rounds, record, only } => bench::run(rounds, record, &only)?,
     }
     Ok(())
 }

@@ -208,6 +208,17 @@ impl Executor {
             .collect()
     }
 
+    /// The cgroups whose swap memmon has stopped by its own judgement. Their limits are to be watched: a unit that
+    /// hits one needs its swap back at once, and the review that follows gives it.
+    pub fn guarded(&self) -> impl Iterator<Item = &Lease> {
+        let by_judgement = |lease: &&Lease| {
+            lease.property == Property::MemorySwapMax
+                && lease.mode == OnCriticalSwap::Auto
+                && !self.is_ending(lease.id)
+        };
+        self.leases().filter(by_judgement)
+    }
+
     /// In a dry run, gives `snapshot` the limits that would be in force, so that one page after another gets
     /// the answers of a real run.
     pub fn imagine(&self, snapshot: &mut Snapshot) {

@@ -52,12 +52,6 @@ impl Executor {
             .collect()
     }
 
-    /// systemd has forgotten a unit (`UnitRemoved`): it stopped, and does not come back by itself. Its leases
-    /// end, so that a later start begins as configured.
-    pub fn unit_removed(&mut self, unit: &str) -> Vec<Outcome> {
-        self.revert_where("the unit has stopped", |lease| lease.unit == unit)
-    }
-
     /// Begins to end a lease: the cgroup file gets its old value at once, systemd follows.
     pub(super) fn revert(&mut self, id: LeaseId, cause: &str, forced: bool) -> Vec<Outcome> {
         let Some(lease) = self.lease(id).cloned() else {
@@ -144,8 +138,9 @@ impl Executor {
         for _ in 0..STEPS {
             let inode = Some(lease.inode);
             match LimitFile::open(&self.root, &lease.unit, &lease.cgroup, inode, lease.property) {
-                Ok(file) if lease.is_ours(file.value, self.options.page_size) => std::thread::sleep(STEP),
-                _ => return,
+                Ok(file) if !lease.is_ours(file.value, self.options.page_size) => return,
+                Err(CgroupWriteError::Gone { .. }) => return,
+                Ok(_) | Err(_) => std::thread::sleep(STEP),
             }
         }
     }

@@ -157,14 +157,3 @@ fn a_value_that_freeze_had_before_is_still_ours() {
     assert_eq!(outcomes[0].new, Some(Limit::Max));
     assert_eq!(world.swap_max(), "max");
 }
-
-#[test]
-fn a_unit_that_systemd_forgot_has_no_leases() {
-    let world = World::new();
-    let (mut executor, _) = taken(&world);
-    assert!(executor.unit_removed("other.service").is_empty());
-    world.remove(CGROUP);
-    let outcomes = executor.unit_removed(UNIT);
-    assert_eq!((outcomes.len(), &outcomes[0].result), (1, &StepResult::Gone));
-    assert!(world.on_record().is_empty());
-}

@@ -258,3 +258,7 @@ fn cgroup(raw: &CgroupEvent, change: CgroupChange) -> Result<Event, DecodeError>
         inherited_critical: raw.flags & cgroup_flag::INHERITED_CRITICAL != 0,
     }))
 }
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

@@ -292,3 +292,7 @@ fn bytes<const N: usize>(data: &[u8], at: usize) -> Result<[u8; N], BtfError> {
         .and_then(|slice| slice.try_into().ok())
         .ok_or(BtfError::Damaged(at))
 }
+
+#[cfg(test)]
+#[path = "btf_tests.rs"]
+mod tests;

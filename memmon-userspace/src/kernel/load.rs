@@ -208,3 +208,31 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a Program> {
     ebpf.program(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(number: u32, registers: u8) -> [u8; 8] {
+        let [a, b, c, d] = number.to_le_bytes();
+        [0x85, registers, 0, 0, a, b, c, d]
+    }
+
+    #[test]
+    fn only_marked_calls_become_kernel_function_calls() {
+        let object: Vec<u8> = [
+            call(RDONLY_CAST_MARK, 0),
+            call(113, 0),
+            call(RDONLY_CAST_MARK, 0x10),
+        ]
+        .concat();
+        let expected: Vec<u8> = [call(65_475, 0x20), call(113, 0), call(RDONLY_CAST_MARK, 0x10)].concat();
+        assert_eq!(with_casts(&object, 65_475), expected);
+    }
+
+    #[test]
+    fn without_the_kernel_function_nothing_changes() {
+        let object = call(RDONLY_CAST_MARK, 0).to_vec();
+        assert_eq!(with_casts(&object, ABSENT), object);
+    }
+}

@@ -312,3 +312,7 @@ fn usable(candidate: &Candidate, facts: &Facts) -> Result<String, String> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -62,3 +62,22 @@ fn parse(name: &str, fdinfo: &str) -> ProgramStats {
         memlock: field("memlock"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ProgramStats, parse};
+
+    #[test]
+    fn fdinfo_is_read_and_absent_lines_are_zero() {
+        let text = "pos:\t0\nprog_type:\t26\nmemlock:\t8192\nrun_time_ns:\t1200\nrun_cnt:\t10\nrecursion_misses:\t3\n";
+        let expected = ProgramStats {
+            name: "swap_out".to_owned(),
+            run_time_ns: 1200,
+            run_count: 10,
+            recursion_misses: 3,
+            verified_instructions: 0,
+            memlock: 8192,
+        };
+        assert_eq!(parse("swap_out", text), expected);
+    }
+}

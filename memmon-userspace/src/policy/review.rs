@@ -4,7 +4,7 @@ use super::headroom::{Headroom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
-use crate::config::{OnCriticalSwap, Reaction};
+use crate::config::{OnCriticalSwap, Priority, Reaction};
 use crate::decode::Level;
 use crate::decode::Limit;
 
@@ -21,7 +21,16 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
     leases.sort_by_key(|lease| (lease.property, lease.id));
     for lease in leases {
         let Some(unit) = snapshot.chain.first() else {
-            actions.push(stopped(snapshot, lease, now));
+            let reason = format!("cgroup {} is gone", snapshot.cgroup);
+            actions.push(if now < lease.deadline {
+                // A property outlives the cgroup: the unit may be restarting, and is as critical as before.
+                keep(lease, lease.deadline, reason)
+            } else {
+                Planned {
+                    action: Action::Revert { lease: lease.id },
+                    reason,
+                }
+            });
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
@@ -55,19 +64,6 @@ fn keep(lease: &LeaseView, until: MonoTime, reason: String) -> Planned {
     }
 }
 
-/// A unit without a cgroup swaps nothing, but until its lease would have ended anyway it may start again, and
-/// does so with the limit that systemd has for it.
-fn stopped(snapshot: &Snapshot, lease: &LeaseView, now: MonoTime) -> Planned {
-    let reason = format!("cgroup {} is gone", snapshot.cgroup);
-    if now < lease.deadline {
-        return keep(lease, lease.deadline, reason);
-    }
-    Planned {
-        action: Action::Revert { lease: lease.id },
-        reason,
-    }
-}
-
 fn verdict(
     snapshot: &Snapshot,
     unit: &Level,
@@ -89,6 +85,9 @@ fn verdict(
         return revert(format!(
             "the unit has grown towards a limit and may need swap again: {binding}"
         ));
+    }
+    if snapshot.priority != Priority::Critical {
+        return revert(format!("{} is no longer declared critical", snapshot.unit));
     }
     if let Some(unrest) = unrest {
         return keep(lease, now.after(config.hold), unrest.to_owned());

@@ -77,21 +77,6 @@ fn quiet_has_to_last() {
 }
 
 #[test]
-fn a_stopped_unit_keeps_its_lease_until_the_deadline_and_no_longer() {
-    let stopped = Snapshot {
-        chain: Vec::new(),
-        ..snapshot()
-    };
-    let later = NOW.after(Duration::from_secs(1));
-    let lease = LeaseView {
-        deadline: later,
-        ..swap_lease()
-    };
-    assert_keeps(&auto(&stopped, &state(vec![lease])), 7, later, "is gone");
-    assert_reverts(&auto(&stopped, &state(vec![swap_lease()])), 7);
-}
-
-#[test]
 fn a_recent_critical_page_extends() {
     let last = MonoTime(NOW.0 - 599_000_000_000);
     let state = State {
@@ -305,4 +290,36 @@ fn a_threshold_holds_until_use_has_fallen_by_the_hysteresis() {
         situation(&MemInfo::default(), &thresholds, Situation::High),
         Situation::High
     );
+}
+
+#[test]
+fn a_unit_that_is_no_longer_critical_gets_its_limits_back() {
+    let snapshot = Snapshot {
+        priority: Priority::High,
+        situation: Situation::Critical,
+        ..snapshot()
+    };
+    let later = LeaseView {
+        deadline: NOW.after(HOLD),
+        ..swap_lease()
+    };
+    let actions = auto(&snapshot, &state(vec![later]));
+    assert_reverts(&actions, 7);
+    assert!(actions[0].reason.contains("no longer declared critical"));
+}
+
+#[test]
+fn a_stopped_unit_keeps_its_lease_until_the_deadline() {
+    // It may be restarting, and takes a property of ours along.
+    let gone = Snapshot {
+        chain: Vec::new(),
+        ..snapshot()
+    };
+    let later = NOW.after(Duration::from_secs(1));
+    let lease = LeaseView {
+        deadline: later,
+        ..swap_lease()
+    };
+    assert_keeps(&auto(&gone, &state(vec![lease])), 7, later, "is gone");
+    assert_reverts(&auto(&gone, &state(vec![swap_lease()])), 7);
 }

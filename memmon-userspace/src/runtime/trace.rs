@@ -287,6 +287,11 @@ fn warn_about(options: &TraceOptions, observer: &Observer, sink: &mut impl Sink)
             sink.note(&format!("without {}: {reason}", hook.planned.role));
         }
     }
+    if options.single {
+        sink.note(
+            "--pages: this version attributes to units; process and address of a page are not known (null)",
+        );
+    }
     for glob in &options.units {
         if !observer.index.units().any(|unit| glob.matches(unit.name)) {
             sink.note(&format!(

@@ -273,7 +273,7 @@ impl CgroupDir {
 }
 
 /// `path` and its ancestors below the root, innermost first: `/a/b` gives `/a/b`, `/a`.
-fn ancestry(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn ancestry(path: &str) -> impl Iterator<Item = &str> {
     let trimmed = path.trim_end_matches('/');
     std::iter::successors(Some(trimmed), |path| path.rfind('/').map(|slash| &path[..slash]))
         .take_while(|path| !path.is_empty())

@@ -6,6 +6,7 @@
 pub mod bpf_log;
 pub mod cgroup_tree;
 pub mod cgroupfs;
+pub mod limit_events;
 mod mountinfo;
 pub mod probes;
 pub mod proc;

@@ -13,11 +13,11 @@ use anyhow::Result;
 
 use crate::live::context::Context;
 
-/// Measures everything, in `rounds` rounds where there are rounds. Says on standard error what it is at.
+/// Measures everything whose name contains one of `wanted`, or everything, in `rounds` rounds where there are rounds. Says on standard error what it is at.
 ///
 /// # Errors
 /// If something cannot be measured that should be.
-pub fn run(context: &Context, rounds: usize) -> Result<String> {
+pub fn run(context: &Context, rounds: usize, wanted: &[String]) -> Result<String> {
     let mut text = report::machine(rounds)?;
     for (what, measure) in [
         (
@@ -29,6 +29,9 @@ pub fn run(context: &Context, rounds: usize) -> Result<String> {
         ("map memory", maps::measure),
         ("agent", agent::measure),
     ] {
+        if !wanted.is_empty() && !wanted.iter().any(|word| what.contains(word.as_str())) {
+            continue;
+        }
         eprintln!("bench: {what}");
         text.push('\n');
         text.push_str(&measure(context, rounds)?.to_string());

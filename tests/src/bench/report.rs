@@ -88,10 +88,15 @@ pub(super) fn machine(rounds: usize) -> Result<String> {
         .context("starting date")?;
     let load = fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
     Ok(format!(
-        "{}, kernel {}, {model}{}, {cpus} CPUs, load {} at the start, {rounds} rounds, release build.\n",
+        "{}, kernel {}, {model}{}, {cpus} CPUs, load {} at the start, {rounds} rounds, {} build.\n",
         String::from_utf8_lossy(&date.stdout).trim(),
         kernel.trim(),
         if virtual_machine { " (virtual machine)" } else { "" },
         load.split_ascii_whitespace().next().unwrap_or("unknown"),
+        if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
     ))
 }

@@ -85,7 +85,7 @@ fn storm(context: &Context) -> Result<f64> {
     }
     let start = Instant::now();
     for (workload, region) in &mut busy {
-        workload.tell_on("storm", *region, &ROUNDS_EACH.to_string())?;
+        workload.tell_on("renew", *region, &ROUNDS_EACH.to_string())?;
     }
     for (workload, _) in &mut busy {
         workload.answer()?;

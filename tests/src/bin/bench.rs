@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let done = match words.first().map(String::as_str) {
         Some("workload") => serve::serve(io::stdin().lock(), io::stdout().lock()),
-        rounds => run(rounds),
+        rounds => run(rounds, words.get(1..).unwrap_or_default()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,11 +25,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(rounds: Option<&str>) -> Result<()> {
+fn run(rounds: Option<&str>, wanted: &[String]) -> Result<()> {
     let rounds = rounds.map_or(Ok(5), str::parse).context("the number of rounds")?;
     ensure!(rounds > 0, "no rounds, no medians");
     interrupt::install().context("installing signal handlers")?;
     let context = Context::new(context::memmon_beside_us()?)?;
-    print!("{}", bench::run(&context, rounds)?);
+    print!("{}", bench::run(&context, rounds, wanted)?);
     Ok(())
 }

@@ -4,12 +4,13 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup::Cgroup, shell};
+use super::{cgroup::Cgroup, shell, wait};
 
 /// One step back.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -132,13 +133,24 @@ fn take(step: &Undo) -> Result<()> {
             }
             Ok(())
         }
-        Undo::ResetZram(sysfs) => fs::write(sysfs.join("reset"), "1").context("resetting zram"),
+        Undo::ResetZram(sysfs) => reset_zram(sysfs),
         Undo::Restore(path, value) => {
             fs::write(path, value).with_context(|| format!("writing {value:?} to {}", path.display()))
         }
         Undo::RemoveCgroup(path) => Cgroup::at(path).kill_and_remove(),
         Undo::DaemonReload => shell::run("systemctl", &["daemon-reload"]).map(drop),
     }
+}
+
+/// udev looks at a device whose swap was turned off, and while it has it open, the kernel refuses.
+fn reset_zram(sysfs: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    wait::until(deadline, "zram can be reset", || {
+        match fs::write(sysfs.join("reset"), "1") {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(None),
+            written => written.context("resetting zram").map(Some),
+        }
+    })
 }
 
 fn gone(result: io::Result<()>) -> Result<()> {

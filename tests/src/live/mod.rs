@@ -6,6 +6,7 @@
 pub mod context;
 mod critical;
 mod folios;
+mod log;
 mod many;
 pub mod meter;
 mod names;
@@ -28,6 +29,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case<Context>> {
         folios::CASES,
         critical::CASES,
         stalls::CASES,
+        log::CASES,
         names::CASES,
         wire::CASES,
         many::CASES,

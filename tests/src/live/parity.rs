@@ -259,8 +259,10 @@ fn node_reclaim(context: &mut Context) -> Result<Outcome> {
         ensure!(wrong.is_none(), "not proactive: {wrong:?}");
     }
     ensure!(
-        gain.pages.keys().any(|key| by_writer(&key)),
-        "nothing by the writer: {:?}",
+        gain.pages
+            .keys()
+            .any(|key| by_writer(&key) && key.owner != writers.id),
+        "nobody else's pages by the writer: {:?}",
         gain.pages
     );
     let owners: BTreeSet<u64> = gain.pages.keys().map(|key| key.owner).collect();

@@ -1,16 +1,21 @@
 //! The decisions of the set-up; what it installs is seen on fresh machines only.
 
 use super::{PROGRAMS, Purpose, apt, bpf, find_program, missing_packages};
+use crate::vm::HOST_PROGRAMS;
 
 #[test]
 fn only_what_is_missing_is_installed() {
     assert_eq!(missing_packages(Purpose::Test, |_| true), [""; 0]);
     assert_eq!(missing_packages(Purpose::Build, |_| false), ["build-essential"]);
-    assert_eq!(
-        missing_packages(Purpose::Test, |program| program != "cpio"),
-        ["cpio"]
-    );
-    assert_eq!(missing_packages(Purpose::Test, |_| false).len(), PROGRAMS.len());
+    for (_, one, package) in PROGRAMS {
+        assert_eq!(
+            missing_packages(Purpose::Test, |program| program != *one),
+            [*package]
+        );
+    }
+    let all = missing_packages(Purpose::Test, |_| false);
+    assert_eq!(all.len(), PROGRAMS.len() + HOST_PROGRAMS.len());
+    assert!(all.contains(&"dbus-daemon") && all.contains(&HOST_PROGRAMS[0].1));
 }
 
 #[test]

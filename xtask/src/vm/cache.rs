@@ -28,15 +28,15 @@ pub(crate) fn dir() -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Keeps other xtasks from making the same images; released when dropped.
+/// Keeps other xtasks of this user from doing the same thing at the same time; released when dropped.
 ///
 /// # Errors
 /// If the lock file cannot be opened or locked.
-pub(crate) fn lock() -> Result<File> {
-    let path = dir()?.join("lock");
+pub(crate) fn lock(what: &str) -> Result<File> {
+    let path = dir()?.join(format!("{what}.lock"));
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     if file.try_lock().is_err() {
-        eprintln!("vm: waiting for another xtask to finish with {}", path.display());
+        eprintln!("vm: waiting for another xtask, which holds {}", path.display());
         file.lock()
             .with_context(|| format!("locking {}", path.display()))?;
     }

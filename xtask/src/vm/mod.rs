@@ -153,7 +153,7 @@ fn platforms(names: &[String]) -> Result<Vec<&'static Platform>> {
 /// The platform's kernel and root image, made if necessary.
 fn images(platform: &Platform, refresh: bool) -> Result<(Kernel, PathBuf)> {
     require_host_programs()?;
-    let _lock = cache::lock()?;
+    let _lock = cache::lock("images")?;
     Ok((kernel::ensure(platform, refresh)?, rootfs::ensure(platform.root)?))
 }
 
@@ -187,6 +187,8 @@ fn run_all(platforms: &[&'static Platform], plan: &Plan) -> Result<()> {
     let binaries = payload::build()?;
     let mut summaries = Vec::new();
     for (platform, (kernel, root)) in ready {
+        // A machine takes two CPUs; two of them would only run into each other's deadlines.
+        let _lock = cache::lock("machine")?;
         let summary = run::run(platform, &kernel, &root, &binaries, plan)?;
         print(&summary);
         summaries.push(summary);

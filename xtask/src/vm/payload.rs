@@ -29,7 +29,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = build::cargo();
     cargo
         .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
-        .args(["--package", "memmon", "--package", "memmon-tests", "--bins"])
+        .args(["--package", "memmon", "--package", "memmon-tests"])
+        .args(BINARIES.iter().flat_map(|name| ["--bin", name]))
         .env("MEMMON_BPF_OBJECT", &object)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");

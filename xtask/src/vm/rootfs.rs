@@ -93,6 +93,10 @@ const MASKED: &[&str] = &[
 /// Started on demand only (over D-Bus), where a normal system starts them at boot.
 const NOT_AT_BOOT: &[&str] = &["multi-user.target.wants/systemd-logind.service"];
 
+/// Programs that systemd runs at every daemon-reload, four seconds in emulation, for the sake of things a test
+/// machine has none of (fstab, LVM, credentials, …).
+const GENERATORS: &str = "usr/lib/systemd/system-generators";
+
 /// Free space of the image: swap files, journals, what tests write.
 const FREE_MIB: u64 = 768;
 
@@ -115,7 +119,8 @@ pub(crate) fn ensure(release: &str) -> Result<PathBuf> {
 
 /// Everything that decides what is in the image, in words; a change makes it anew.
 fn recipe(release: &str) -> String {
-    format!("root 1 {release} {FREE_MIB} {PACKAGES:?} {FILES:?} {MASKED:?} {NOT_AT_BOOT:?}")
+    // The number stands for what the code does besides.
+    format!("root 2 {release} {FREE_MIB} {PACKAGES:?} {FILES:?} {MASKED:?} {NOT_AT_BOOT:?} {GENERATORS}")
 }
 
 fn running_as_root() -> Result<bool> {
@@ -184,6 +189,8 @@ fn customise(tree: &Path) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
+    let generators = tree.join(GENERATORS);
+    fs::remove_dir_all(&generators).with_context(|| format!("removing {}", generators.display()))?;
     make_dir(&units.join("multi-user.target.wants"))?;
     for unit in ["memmon-vmtest.service", "memmon-shell.service"] {
         link(

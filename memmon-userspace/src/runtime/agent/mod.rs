@@ -5,6 +5,7 @@
 
 mod alarms;
 mod critical;
+mod limits;
 mod own_memory;
 mod reflex;
 mod reload;
@@ -23,7 +24,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use self::{alarms::Alarms, critical::Marks, service::Service};
+use self::{alarms::Alarms, critical::Marks, limits::Limits, service::Service};
 use super::{
     observer::{ObserveError, Observer, Ready, TreeUpdate},
     self_test,
@@ -104,11 +105,13 @@ struct Agent {
     config: Arc<Config>,
     options: AgentOptions,
     hands: Option<Hands>,
+    limits: Limits,
     journal: Journal,
     marks: Marks,
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
     ledger: Ledger,
+    losses: verify::Losses,
     situation: Situation,
     own_unit: Option<String>,
     /// What makes counts or names less than exact, in words.
@@ -165,11 +168,13 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         config: Arc::new(config),
         options,
         hands,
+        limits: Limits::new(&tree.mount),
         journal: Journal::default(),
         marks: Marks::default(),
         alarms: Alarms::default(),
         states: HashMap::new(),
         ledger: Ledger::new(UNITS, BLAMED),
+        losses: verify::Losses::default(),
         situation: Situation::Normal,
         own_unit: own_unit(&tree),
         next_review: None,
@@ -209,6 +214,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
                 }
             },
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
+            cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
             Some(request) = wanted.recv() => agent.self_test(request),
             _ = hangup.recv() => agent.reload(&service),
@@ -219,6 +225,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         service.beat();
         agent.review_if_due();
         agent.pump();
+        agent.watch_limits();
     }
     service.stopping();
     agent.put_everything_back().await;

@@ -15,6 +15,7 @@ impl Agent {
             return;
         }
         self.next_review = None;
+        self.look_for_losses();
         let mut units: BTreeSet<Arc<str>> = self.alarms.units().cloned().collect();
         if let Some(hands) = &self.hands {
             units.extend(
@@ -37,7 +38,7 @@ impl Agent {
         }
     }
 
-    fn review(&mut self, unit: &Arc<str>) {
+    pub(super) fn review(&mut self, unit: &Arc<str>) {
         let cgroup = self
             .observer
             .index

@@ -51,3 +51,94 @@ impl Agent {
         }
     }
 }
+
+/// What the programs could not report or count, as totals since they were attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    ring_drops: u64,
+    overflow_pages: u64,
+    unattributed_pages: u64,
+    critical_overflow: u64,
+    recursion_misses: u64,
+}
+
+impl Losses {
+    /// In words, what was lost since `before`; `None` if nothing was.
+    fn since(&self, before: &Self) -> Option<String> {
+        let lost: Vec<String> = [
+            (
+                self.ring_drops.saturating_sub(before.ring_drops),
+                "records of swap-outs found no room (their pages are counted)",
+            ),
+            (
+                self.overflow_pages.saturating_sub(before.overflow_pages),
+                "pages found no room in the counters and have no owner",
+            ),
+            (
+                self.unattributed_pages.saturating_sub(before.unattributed_pages),
+                "pages had no readable owner",
+            ),
+            (
+                self.critical_overflow.saturating_sub(before.critical_overflow),
+                "new cgroups of critical units are not reported at once",
+            ),
+            (
+                self.recursion_misses.saturating_sub(before.recursion_misses),
+                "events were missed by the kernel: counts are too low",
+            ),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        (!lost.is_empty()).then(|| lost.join("; "))
+    }
+}
+
+impl Agent {
+    /// Tells of losses that were not there when it looked before: wrong numbers are worse than none.
+    pub(super) fn look_for_losses(&mut self) {
+        let totals = match self.observer.probes.totals() {
+            Ok(totals) => totals,
+            Err(error) => {
+                tracing::error!("reading the totals: {error}");
+                return;
+            }
+        };
+        let now = Losses {
+            ring_drops: totals.ring_drops,
+            overflow_pages: totals.overflow_pages,
+            unattributed_pages: totals.unattributed_pages,
+            critical_overflow: totals.critical_overflow,
+            recursion_misses: self.observer.recursion_misses(),
+        };
+        if let Some(lost) = now.since(&self.losses) {
+            self.tell_plain(Message::Degraded, &format!("attribution is incomplete: {lost}"));
+        }
+        self.losses = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Losses;
+
+    #[test]
+    fn only_what_is_new_is_told() {
+        let before = Losses {
+            ring_drops: 5,
+            ..Losses::default()
+        };
+        assert_eq!(before.since(&before), None);
+        let now = Losses {
+            ring_drops: 7,
+            recursion_misses: 1,
+            ..before
+        };
+        let text = now.since(&before).expect("two records and one event were lost");
+        assert!(
+            text.starts_with("2 records") && text.contains("1 events were missed"),
+            "{text}"
+        );
+    }
+}

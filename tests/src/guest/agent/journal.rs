@@ -5,9 +5,12 @@ use serde_json::Value;
 
 use crate::guest::shell;
 
-/// A place in the journal.
-#[derive(Clone, Debug)]
-pub struct Cursor(String);
+/// A place in the journal of this boot: the monotonic time of an entry, microseconds.
+///
+/// Not journalctl's own cursor: with `--after-cursor` and matches, systemd 252 shows nothing when the entry at
+/// the cursor does not match.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor(u64);
 
 impl Cursor {
     /// Where the journal ends now.
@@ -16,9 +19,7 @@ impl Cursor {
     /// If journalctl fails or the journal is empty.
     pub fn now() -> Result<Self> {
         let last = shell::run("journalctl", &["-q", "-b", "-n", "1", "-o", "json"])?;
-        let last = Entry::parse(&last)?;
-        let cursor = last.field("__CURSOR").context("a journal entry has no cursor")?;
-        Ok(Self(cursor.to_owned()))
+        Ok(Self(Entry::parse(&last)?.monotonic_us()?))
     }
 
     /// Entries after it that match journalctl's `matches` (`FIELD=value`, `-u`, …), the oldest first.
@@ -26,11 +27,16 @@ impl Cursor {
     /// # Errors
     /// If journalctl fails.
     pub fn entries(&self, matches: &[&str]) -> Result<Vec<Entry>> {
-        let after = format!("--after-cursor={}", self.0);
-        let mut args = vec!["-q", "-o", "json", &after];
+        let mut args = vec!["-q", "-b", "-o", "json"];
         args.extend(matches);
-        let shown = shell::run("journalctl", &args)?;
-        shown.lines().map(Entry::parse).collect()
+        let mut entries = Vec::new();
+        for line in shell::run("journalctl", &args)?.lines() {
+            let entry = Entry::parse(line)?;
+            if entry.monotonic_us()? > self.0 {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 }
 
@@ -42,6 +48,14 @@ impl Entry {
     fn parse(line: &str) -> Result<Self> {
         let entry = serde_json::from_str(line).with_context(|| format!("a journal entry: {line}"))?;
         Ok(Self(entry))
+    }
+
+    fn monotonic_us(&self) -> Result<u64> {
+        let time = self
+            .field("__MONOTONIC_TIMESTAMP")
+            .context("a journal entry has no time")?;
+        time.parse()
+            .with_context(|| format!("time of a journal entry: {time}"))
     }
 
     /// A field's value; `None` if it is absent or not text.

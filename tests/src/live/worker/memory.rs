@@ -139,6 +139,12 @@ impl Region {
         self.advise(Advice::LinuxPageOut)
     }
 
+    /// Gives the pages back, those in swap too; the next write finds new ones.
+    pub(super) fn forget(&self) -> Result<()> {
+        // SAFETY: nobody holds a reference into the mapping, and `fill` writes before anybody reads.
+        unsafe { madvise(self.start.cast(), self.len, Advice::LinuxDontNeed) }.context("madvise DontNeed")
+    }
+
     /// As [`Self::page_out`], from every CPU in turn: a page just touched waits on the list of the CPU that
     /// touched it, and only that CPU's advice brings it where it can be found.
     pub(super) fn page_out_everywhere(&self) -> Result<()> {

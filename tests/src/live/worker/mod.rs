@@ -13,6 +13,7 @@
 //! | `pageout-everywhere I` | the same from every CPU | |
 //! | `churn I N` | N times `fill` | |
 //! | `storm I N` | N times `fill` and `pageout` | |
+//! | `renew I N` | N times `fill`, `pageout`, and forgetting it all, so that nothing is read back | |
 //! | `swapped I` | asks its own pagemap | pages in swap |
 //! | `unmap I` | gives the memory back; the index stays taken | |
 //! | `advise PID ADDRESS BYTES` | `process_madvise(MADV_PAGEOUT)` on another process | bytes advised |

@@ -65,6 +65,13 @@ impl Owner {
                     self.region(index)?.page_out()?;
                 }
             }
+            ["renew", index, rounds] => {
+                for _ in 0..number(rounds)? {
+                    self.churn(index, 1)?;
+                    self.region(index)?.page_out()?;
+                    self.region(index)?.forget()?;
+                }
+            }
             ["swapped", index] => return Ok(vec![self.region(index)?.swapped()?]),
             ["unmap", index] => {
                 self.region(index)?;

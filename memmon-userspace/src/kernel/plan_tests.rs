@@ -1,0 +1,107 @@
+//! What is attached on which kernel, and what is said where something is missing.
+
+use super::*;
+
+/// A kernel that has everything, as Debian's 7.3.
+fn complete() -> Facts {
+    let mut facts = Facts::default();
+    for name in ROLES.iter().flat_map(|role| role.needs) {
+        facts.values.insert(name, Some(8));
+    }
+    for (kind, target) in targets() {
+        match kind {
+            HookKind::TpBtf => {
+                facts.tracepoints.insert(target.to_owned());
+            }
+            HookKind::Fentry => {
+                facts.functions.insert(target.to_owned(), Some(1));
+            }
+        }
+    }
+    facts
+}
+
+fn hook(facts: &Facts, role: &str) -> PlannedHook {
+    plan(facts)
+        .into_iter()
+        .find(|hook| hook.role == role)
+        .expect("a role of the table")
+}
+
+fn program(facts: &Facts, role: &str) -> Result<(String, &'static str), String> {
+    hook(facts, role)
+        .attach
+        .map(|attach| (attach.program, attach.target))
+}
+
+#[test]
+fn everything_is_attached_where_everything_is_there() {
+    assert!(plan(&complete()).iter().all(|hook| hook.attach.is_ok()));
+}
+
+#[test]
+fn the_older_tracepoint_is_the_fallback() {
+    let mut facts = complete();
+    facts.tracepoints.remove("mm_vmscan_write_folio");
+    let attach = hook(&facts, "swap_out").attach.expect("the fallback");
+    assert_eq!((attach.target, attach.fallback), ("mm_vmscan_writepage", true));
+    facts.tracepoints.remove("mm_vmscan_writepage");
+    let reason = program(&facts, "swap_out").expect_err("nothing is left");
+    assert!(
+        reason.contains("mm_vmscan_write_folio") && reason.contains("mm_vmscan_writepage"),
+        "{reason}"
+    );
+    assert!(hook(&facts, "swap_out").required);
+}
+
+#[test]
+fn a_missing_field_is_named_and_keeps_the_program_out() {
+    let mut facts = complete();
+    facts.values.insert("folio.memcg_data", None);
+    let reason = program(&facts, "swap_out").expect_err("without the owner there is no attribution");
+    assert!(reason.contains("folio.memcg_data"), "{reason}");
+    assert!(
+        program(&facts, "kswapd_wake").is_ok(),
+        "what does not need it is not affected"
+    );
+}
+
+#[test]
+fn the_folio_argument_decides_the_program() {
+    let mut facts = complete();
+    assert_eq!(program(&facts, "swap_write").expect("there").0, "swap_write_1");
+    facts.functions.insert("__swap_writepage".to_owned(), Some(0));
+    assert_eq!(program(&facts, "swap_write").expect("there").0, "swap_write_0");
+    facts.functions.insert("__swap_writepage".to_owned(), Some(2));
+    assert!(
+        program(&facts, "swap_write").is_err(),
+        "an argument nobody foresaw is not guessed at"
+    );
+    facts.functions.insert("__swap_writepage".to_owned(), None);
+    assert!(program(&facts, "swap_write").is_err());
+}
+
+#[test]
+fn an_obj_cgroup_is_never_read_as_a_mem_cgroup() {
+    let mut facts = complete();
+    facts.values.insert(OBJCG_OWNS, Some(1));
+    facts.values.insert(OBJCG_MEMCG, None);
+    let reason = program(&facts, "swap_out").expect_err("every page would have a wrong owner");
+    assert!(reason.contains(OBJCG_MEMCG), "{reason}");
+    facts.values.insert(OBJCG_MEMCG, Some(16));
+    assert!(program(&facts, "swap_out").is_ok());
+}
+
+#[test]
+fn without_fentry_only_the_ledgers_are_missing() {
+    let facts = Facts {
+        no_fentry: Some("no trampolines".to_owned()),
+        ..complete()
+    };
+    let missing: Vec<_> = plan(&facts)
+        .into_iter()
+        .filter(|hook| hook.attach.is_err())
+        .map(|hook| (hook.role, hook.required))
+        .collect();
+    assert_eq!(missing, [("swap_write", false), ("swap_read", false)]);
+}
