@@ -26,10 +26,13 @@ pub fn get(cgroup: &Cgroup, name: &str) -> Result<Option<u64>> {
     .transpose()
 }
 
-/// A counter once the load has stopped and the kernel has flushed it.
+/// A counter once the load has stopped and the kernel has flushed it; `None` if this kernel does not have it.
 ///
 /// # Errors
 /// If the file cannot be read, or the counter still changes at the deadline.
 pub fn settled(cgroup: &Cgroup, name: &str, deadline: Instant) -> Result<Option<u64>> {
+    if get(cgroup, name)?.is_none() {
+        return Ok(None);
+    }
     wait::until_still(deadline, FLUSHED, name, || get(cgroup, name))
 }

@@ -62,8 +62,8 @@ pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Comm
     command
 }
 
-/// A panic ends QEMU at once (-no-reboot), an oops is a panic; the watchdogs know real time only, and so does
-/// the search for the best random numbers.
+/// A panic ends QEMU at once (-no-reboot), and an oops is a panic. The watchdogs judge by real time, of which
+/// an emulated machine gets little; mitigations and self-tests of ciphers only cost time.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 oops=panic nowatchdog workqueue.watchdog_thresh=0 \
      rcupdate.rcu_cpu_stall_suppress=1 mitigations=off random.trust_cpu=on cryptomgr.notests \
      systemd.unified_cgroup_hierarchy=1 systemd.show_status=no";

@@ -80,8 +80,10 @@ pub(crate) fn run(
         .spawn()
         .context("starting qemu-system-x86_64")?;
     let followed = follow(&mut child, &dir, started + plan.deadline);
-    // Ended by itself or not: nothing may be left running.
-    let _ = child.kill();
+    // Its output has ended, so it is about to end by itself; otherwise nothing may be left running.
+    if !followed.as_ref().is_ok_and(|followed| followed.in_time) {
+        child.kill().context("stopping qemu")?;
+    }
     let status = child.wait().context("waiting for qemu")?;
     let Followed {
         transcript,
