@@ -2,11 +2,26 @@
 //!
 //! To add a topic: write a file with `pub const CASES: &[Case]` and name it here. `smoke.rs` is the example.
 
+pub mod culprits;
+pub mod folios;
+pub mod lives;
+pub mod self_test;
 pub mod smoke;
+pub mod zswap;
 
 use super::Case;
 
 /// Every case.
 pub fn all() -> Vec<&'static Case> {
-    [smoke::CASES].into_iter().flatten().collect()
+    [
+        smoke::CASES,
+        self_test::CASES,
+        culprits::CASES,
+        folios::CASES,
+        zswap::CASES,
+        lives::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
