@@ -3,8 +3,10 @@
 //! To add a topic: write a file with `pub const CASES: &[Case]` and name it here. `smoke.rs` is the example.
 
 pub mod culprits;
+pub mod filters;
 pub mod folios;
 pub mod lives;
+pub mod many;
 pub mod self_test;
 pub mod smoke;
 pub mod zswap;
@@ -20,6 +22,8 @@ pub fn all() -> Vec<&'static Case> {
         folios::CASES,
         zswap::CASES,
         lives::CASES,
+        many::CASES,
+        filters::CASES,
     ]
     .into_iter()
     .flatten()
