@@ -17,18 +17,19 @@ pub(crate) static KERNEL_FACTS: KernelFacts = KernelFacts::UNKNOWN;
 #[unsafe(no_mangle)]
 pub(crate) static SETTINGS: Settings = Settings::DEFAULT;
 
-/// Sized for 4,096 owners with several reclaimers each; what finds no room goes to `total::OVERFLOW_PAGES`.
+/// Sized for 4,096 owners with six reclaimers or kinds each, within 8 MiB for all maps on two CPUs; what finds
+/// no room goes to `total::OVERFLOW_PAGES`.
 #[map]
-pub(crate) static SWAP_OUT: PerCpuHashMap<SwapOutKey, u64> = PerCpuHashMap::with_max_entries(16_384, 0);
+pub(crate) static SWAP_OUT: PerCpuHashMap<SwapOutKey, u64> = PerCpuHashMap::with_max_entries(24_576, 0);
 
 #[map]
 pub(crate) static OPEN_RUN: PerCpuArray<OpenRun> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
-pub(crate) static SWAP_WRITE: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(8_192, 0);
+pub(crate) static SWAP_WRITE: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(5_120, 0);
 
 #[map]
-pub(crate) static SWAP_READ: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(8_192, 0);
+pub(crate) static SWAP_READ: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(5_120, 0);
 
 #[map]
 pub(crate) static TOTALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(total::COUNT, 0);
@@ -42,7 +43,7 @@ pub(crate) static CRITICAL: HashMap<u64, CriticalState> = HashMap::with_max_entr
 pub(crate) static CRIT_FILTER: Array<u64> = Array::with_max_entries((FILTER_BITS / 64) as u32, 0);
 
 #[map]
-pub(crate) static STALLED: HashMap<u64, StallStart> = HashMap::with_max_entries(8_192, 0);
+pub(crate) static STALLED: HashMap<u64, StallStart> = HashMap::with_max_entries(4_096, 0);
 
 /// Shared and not per CPU: a stall is long, one atomic addition is nothing to it, and 128 CPUs stay affordable.
 #[map]
