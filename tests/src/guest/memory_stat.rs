@@ -36,3 +36,26 @@ pub fn settled(cgroup: &Cgroup, name: &str, deadline: Instant) -> Result<Option<
     }
     wait::until_still(deadline, FLUSHED, name, || get(cgroup, name))
 }
+
+/// What swapped the pages of these cgroups out, once the load has stopped and the kernel has flushed it:
+/// written to a device or zswap, or found to be zero; `None` where memory.stat does not tell (before 6.13).
+///
+/// # Errors
+/// If a file cannot be read, or a counter still changes at the deadline.
+pub fn swapped_out(cgroups: &[&Cgroup], deadline: Instant) -> Result<Option<Vec<u64>>> {
+    wait::until_still(deadline, FLUSHED, "swap-outs in memory.stat", || {
+        cgroups.iter().map(|cgroup| swap_outs(cgroup)).collect()
+    })
+}
+
+fn swap_outs(cgroup: &Cgroup) -> Result<Option<u64>> {
+    let Some(device) = get(cgroup, "pswpout")? else {
+        return Ok(None);
+    };
+    let mut pages = device;
+    for name in ["zswpout", "swpout_zero"] {
+        pages += get(cgroup, name)?.unwrap_or(0);
+    }
+    // What zswap writes back has gone out before.
+    Ok(Some(pages - get(cgroup, "zswpwb")?.unwrap_or(0)))
+}

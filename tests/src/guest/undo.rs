@@ -105,7 +105,11 @@ fn take(step: &Undo) -> Result<()> {
             if !matches!(state.as_str(), "inactive" | "failed") {
                 // Nothing a test started deserves the time of an orderly end.
                 let _ = shell::run("systemctl", &["kill", "-s", "KILL", unit]);
-                shell::run("systemctl", &["stop", unit])?;
+                let stopped = shell::run("systemctl", &["stop", unit]);
+                // A transient unit may be gone with its last process before it can be stopped.
+                if shell::run("systemctl", &["show", "-P", "LoadState", unit])? == "loaded" {
+                    stopped?;
+                }
             }
             if shell::run("systemctl", &["show", "-P", "ActiveState", unit])? == "failed" {
                 shell::run("systemctl", &["reset-failed", unit])?;

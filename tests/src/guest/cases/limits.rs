@@ -28,8 +28,8 @@ pub const CASES: &[Case] = &[
 ];
 
 /// What the units hold, twice as much as their limit.
-const HOLD_MIB: u64 = 64;
-const LIMIT: &str = "MemoryMax=32M";
+const HOLD_MIB: u64 = 32;
+const LIMIT: &str = "MemoryMax=16M";
 
 /// A unit with a limit, and one under a slice with the same limit; each in a slice that outlives it, whose
 /// counters therefore can be read whatever becomes of the unit.
@@ -79,7 +79,7 @@ fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
 /// The alarm names the limit and who carries it.
 fn names_the_limit(ctx: &Ctx, agent: &Agent, limited: &Limited) -> Result<()> {
     let alarm = agent.told(ctx, Message::AlarmRaised, limited.unit.unit.name(), |_| true)?;
-    let named = format!("memory.max 32.0 MiB of {},", limited.binding);
+    let named = format!("memory.max 16.0 MiB of {},", limited.binding);
     ensure!(
         alarm.text().contains(&named),
         "the alarm does not say {named:?}: {}",

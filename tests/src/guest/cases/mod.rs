@@ -2,14 +2,21 @@
 //!
 //! To add a topic: write a file with `pub const CASES: &[Case]` and name it here. `smoke.rs` is the example.
 
+pub mod culprits;
 pub mod faults;
+pub mod filters;
+pub mod folios;
 pub mod lifecycle;
 pub mod limits;
+pub mod lives;
 pub mod main_job;
+pub mod many;
 pub mod modes;
 pub mod operator;
 pub mod reverts;
+pub mod self_test;
 pub mod smoke;
+pub mod zswap;
 
 use super::Case;
 
@@ -24,6 +31,13 @@ pub fn all() -> Vec<&'static Case> {
         limits::CASES,
         modes::CASES,
         faults::CASES,
+        self_test::CASES,
+        culprits::CASES,
+        folios::CASES,
+        zswap::CASES,
+        lives::CASES,
+        many::CASES,
+        filters::CASES,
     ]
     .into_iter()
     .flatten()

@@ -7,7 +7,7 @@ use crate::guest::{
     Case, Ctx, Outcome,
     agent::{Agent, Cursor, Setup, SwapLimit, leases, push_out},
     units::Unit,
-    workload::Hold,
+    workload::{Hold, Workload},
 };
 
 /// This topic's cases.
@@ -27,6 +27,8 @@ pub const CASES: &[Case] = &[
 /// alarm-only; then broken configurations, which change nothing; then freeze.
 fn reload(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_zram(256)?;
+    // Anonymous memory first, so that a part of a unit can be pushed out.
+    ctx.set("/proc/sys/vm/swappiness", "200")?;
     let setup = Setup {
         critical: &["mode*"],
         reaction: "alarm-only",
@@ -53,6 +55,11 @@ fn reload(ctx: &mut Ctx) -> Result<Outcome> {
         Ok(entries.iter().any(|entry| place(entry.text())).then_some(()))
     })?;
     only_alarms(ctx, &agent, &workloads[1].unit)?;
+    // Well above what the kernel keeps back: freed swap is uncharged in batches of 64 pages per CPU.
+    let cgroup = workloads[2].unit.cgroup()?;
+    cgroup.reclaim(4 << 20)?;
+    let in_swap = cgroup.number("memory.swap.current")?;
+    ensure!(in_swap > 2 << 20, "only {in_swap} bytes to freeze");
 
     ctx.agent_config(
         &Setup {
@@ -66,7 +73,7 @@ fn reload(ctx: &mut Ctx) -> Result<Outcome> {
         agent.unit.main_pid()? == pid && agent.unit.property("ActiveState")? == "active",
         "the agent did not survive its reloads"
     );
-    let (first, last) = frozen(ctx, &agent, &workloads[2])?;
+    let (first, last) = frozen(ctx, &agent, &workloads[2], in_swap)?;
     agent.stop()?;
     ctx.require_limit(&workloads[2].unit, &SwapLimit::untouched())?;
     Outcome::passed(format!("alarm-only, kept, freeze at {first}, then {last} bytes"))
@@ -82,13 +89,16 @@ fn only_alarms(ctx: &Ctx, agent: &Agent, unit: &Unit) -> Result<()> {
 }
 
 /// memory.swap.max becomes what is in swap, and follows it down, never up.
-fn frozen(ctx: &Ctx, agent: &Agent, workload: &crate::guest::workload::Workload) -> Result<(u64, u64)> {
+fn frozen(ctx: &Ctx, agent: &Agent, workload: &Workload, in_swap: u64) -> Result<(u64, u64)> {
     let unit = &workload.unit;
     let cgroup = unit.cgroup()?;
-    cgroup.reclaim(4 << 20)?;
+    push_out(&cgroup)?;
     let changed = agent.told(ctx, Message::LimitChanged, unit.name(), |_| true)?;
     let first = changed.number("MEMMON_NEW")?;
-    ensure!(first > 0, "frozen at nothing although pages are in swap");
+    ensure!(
+        first >= in_swap,
+        "frozen at {first} although {in_swap} bytes were in swap"
+    );
     let limit = cgroup.number("memory.swap.max")?;
     ensure!(
         limit <= first,
@@ -97,10 +107,10 @@ fn frozen(ctx: &Ctx, agent: &Agent, workload: &crate::guest::workload::Workload)
     // Those that were on their way when the limit was set are in as well.
     let before = cgroup.number("memory.swap.current")?;
     push_out(&cgroup)?;
-    let in_swap = cgroup.number("memory.swap.current")?;
+    let after = cgroup.number("memory.swap.current")?;
     ensure!(
-        in_swap <= before,
-        "frozen, but {before} bytes in swap became {in_swap}"
+        after <= before,
+        "frozen, but {before} bytes in swap became {after}"
     );
     // Written again, the pages are in memory only.
     workload.tell("write")?;

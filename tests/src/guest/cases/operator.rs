@@ -95,7 +95,7 @@ fn change_is_kept(ctx: &mut Ctx) -> Result<Outcome> {
         ..Setup::default()
     })?;
     for (_, unit) in &units {
-        unit.cgroup()?.reclaim(MIB)?;
+        push_out(&unit.cgroup()?)?;
     }
     for (_, unit) in &units {
         ctx.wait_tightened(unit)?;
@@ -104,10 +104,15 @@ fn change_is_kept(ctx: &mut Ctx) -> Result<Outcome> {
     for (change, unit) in &units {
         change.make(unit)?;
     }
-    for (_, unit) in &units {
-        push_out(&unit.cgroup()?)?;
-    }
     for (change, unit) in &units {
+        let cgroup = unit.cgroup()?;
+        let before = cgroup.number("memory.swap.current")?;
+        push_out(&cgroup)?;
+        ensure!(
+            cgroup.number("memory.swap.current")? > before,
+            "{} was not swapped again after {change:?}: this compares nothing",
+            unit.name()
+        );
         change.outcome(unit)?;
     }
     agent.stop()?;
