@@ -5,13 +5,15 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    process,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result};
 
-/// The file of an entry that says by which recipe it was made.
-const STAMP: &str = "recipe";
+/// The file of an entry that says which version it is, and by its time when it was last used.
+const STAMP: &str = "version";
+/// How long an image is kept without being used.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The cache directory, made if it is missing.
 ///
@@ -44,14 +46,17 @@ pub(crate) fn lock(what: &str) -> Result<File> {
 }
 
 /// A directory in the cache, made by a recipe.
+///
+/// Its name contains the recipe's hash: checkouts with different recipes do not take each other's images away.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     path: PathBuf,
 }
 
 impl Entry {
-    /// The entry of that kind and name, existing or not.
-    pub(crate) fn new(kind: &str, name: &str) -> Result<Self> {
+    /// The entry of that kind, name and recipe, existing or not.
+    pub(crate) fn new(kind: &str, name: &str, recipe: &str) -> Result<Self> {
+        let name = format!("{name}-{:016x}", fnv1a(recipe.as_bytes()));
         Ok(Self {
             path: dir()?.join(kind).join(name),
         })
@@ -62,25 +67,35 @@ impl Entry {
         self.path.join(name)
     }
 
-    /// The recipe the entry was made by; `None` if it does not exist.
-    pub(crate) fn recipe(&self) -> Option<String> {
-        fs::read_to_string(self.file(STAMP)).ok()
+    /// The version that was made, `None` if there is none; notes that somebody uses it.
+    pub(crate) fn version(&self) -> Option<String> {
+        let stamp = self.file(STAMP);
+        let version = fs::read_to_string(&stamp).ok()?;
+        if let Ok(file) = File::options().append(true).open(&stamp) {
+            // Only decides when an image nobody uses any more is removed.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        Some(version)
     }
 
-    /// Makes the entry in a directory beside it and puts it into place once it is complete.
+    /// Makes the entry in a directory beside it and puts it into place once it is complete. Removes entries
+    /// of other recipes that were not used for a long time.
     ///
     /// # Errors
     /// Those of `make`, after which the old entry, if any, is still there; or if files cannot be written.
-    pub(crate) fn make(&self, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub(crate) fn make(&self, version: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let parent = self.path.parent().context("a cache entry has a parent")?;
-        let new = self.path.with_added_extension(format!("new-{}", process::id()));
-        let old = self.path.with_added_extension(format!("old-{}", process::id()));
+        let new = self.path.with_added_extension("new");
+        let old = self.path.with_added_extension("old");
         fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-        remove_left_over(parent, &self.path)?;
+        remove_unused(parent)?;
+        // What an interrupted run left: the lock says that nobody is at it.
+        remove(&new)?;
+        remove(&old)?;
         fs::create_dir(&new).with_context(|| format!("creating {}", new.display()))?;
         let made = make(&new).and_then(|()| {
             let stamp = new.join(STAMP);
-            fs::write(&stamp, recipe).with_context(|| format!("writing {}", stamp.display()))
+            fs::write(&stamp, version).with_context(|| format!("writing {}", stamp.display()))
         });
         if let Err(error) = made {
             remove(&new)?;
@@ -94,20 +109,25 @@ impl Entry {
     }
 }
 
-/// Removes what an interrupted `make` of this entry left behind; the lock keeps a running one safe.
-fn remove_left_over(parent: &Path, entry: &Path) -> Result<()> {
-    let name = entry.file_name().unwrap_or_default().to_string_lossy();
+/// Removes entries that nobody has used for [`UNUSED`], finished or not.
+fn remove_unused(parent: &Path) -> Result<()> {
     for found in fs::read_dir(parent).with_context(|| format!("reading {}", parent.display()))? {
-        let found = found?;
-        let file = found.file_name();
-        let Some(rest) = file.to_str().and_then(|file| file.strip_prefix(&*name)) else {
-            continue;
-        };
-        if rest.starts_with(".new-") || rest.starts_with(".old-") {
-            remove(&found.path())?;
+        let path = found?.path();
+        let last_use = fs::metadata(path.join(STAMP)).or_else(|_| fs::metadata(&path));
+        let modified = last_use.and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > UNUSED) {
+            remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// A hash that is the same in every build (Fowler, Noll, Vo, 64 bits): it names files, and protects nothing.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -118,3 +138,7 @@ fn remove(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -13,8 +13,10 @@ use super::cpio::Archive;
 /// Statically linked, from the package busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// What it takes to see /dev/vda; whatever is built in needs no module.
-const DISK_MODULES: &[&str] = &["virtio_pci", "virtio_blk"];
+/// What it takes to mount /dev/vda; whatever is built in needs no module.
+const DISK_MODULES: &[&str] = &["virtio_pci", "virtio_blk", "ext4"];
+/// What ext4 asks for by name while mounting, so that no dependency tells; later kernels have no such module.
+const IF_THERE: &[&str] = &["crc32c_generic"];
 
 /// The script that runs as the first process.
 pub(crate) const INIT: &str = include_str!("guest/init");
@@ -28,7 +30,8 @@ pub(crate) fn write(modules: &Path, target: &Path) -> Result<()> {
         let path = modules.join(name);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     };
-    let files = load_order(&read("modules.dep")?, &read("modules.builtin")?, DISK_MODULES)?;
+    let (dep, builtin) = (read("modules.dep")?, read("modules.builtin")?);
+    let files = load_order(&dep, &builtin, IF_THERE, DISK_MODULES)?;
     let busybox = fs::read(BUSYBOX).with_context(|| format!("reading {BUSYBOX}"))?;
     let mut archive = Archive::default();
     for dir in ["bin", "dev", "proc", "sys", "root", "modules"] {
@@ -44,16 +47,16 @@ pub(crate) fn write(modules: &Path, target: &Path) -> Result<()> {
     fs::write(target, archive.finish()).with_context(|| format!("writing {}", target.display()))
 }
 
-/// The module files that `wanted` need, dependencies first.
-fn load_order(dep: &str, builtin: &str, wanted: &[&str]) -> Result<Vec<String>> {
+/// The module files to load, dependencies first; what is only wanted `if_there` may be absent.
+fn load_order(dep: &str, builtin: &str, if_there: &[&str], wanted: &[&str]) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
-    for name in wanted {
+    for name in if_there.iter().chain(wanted) {
         let line = dep.lines().find_map(|line| {
             let (file, needs) = line.split_once(':')?;
             (module_name(file) == *name).then_some((file, needs))
         });
         let Some((file, needs)) = line else {
-            if builtin.lines().any(|file| module_name(file) == *name) {
+            if if_there.contains(name) || builtin.lines().any(|file| module_name(file) == *name) {
                 continue;
             }
             bail!("the kernel has no {name}, neither built in nor as a module");

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Raise to have every kernel's images made anew.
-const RECIPE_VERSION: u32 = 1;
+const RECIPE_VERSION: u32 = 2;
 
 /// A kernel that is ready to boot.
 #[derive(Clone, Debug)]
@@ -45,26 +45,25 @@ struct Offer {
 /// # Errors
 /// If no suite of the platform can be reached or offers a kernel, or unpacking fails.
 pub(crate) fn ensure(platform: &Platform, refresh: bool) -> Result<Kernel> {
-    let entry = Entry::new("kernels", platform.name)?;
-    let prefix = recipe("");
-    match entry.recipe() {
-        Some(made) if !refresh && made.starts_with(&prefix) => return load(&entry),
-        _ => {}
+    let entry = Entry::new("kernels", platform.name, &recipe())?;
+    let made = entry.version();
+    if made.is_some() && !refresh {
+        return load(&entry);
     }
     let offer = newest_offer(platform)?;
-    let recipe = recipe(&offer.version);
-    if entry.recipe().is_none_or(|made| made != recipe) {
+    if made.is_none_or(|version| version != offer.version) {
         eprintln!(
             "vm: kernel of {}: {} {}",
             platform.name, offer.image, offer.version
         );
-        entry.make(&recipe, |dir| unpack(&offer, dir))?;
+        entry.make(&offer.version, |dir| unpack(&offer, dir))?;
     }
     load(&entry)
 }
 
-fn recipe(version: &str) -> String {
-    format!("kernel {RECIPE_VERSION} {} {version}", initramfs::INIT)
+/// Everything that decides what is made of a kernel's packages.
+fn recipe() -> String {
+    format!("kernel {RECIPE_VERSION} {}", initramfs::INIT)
 }
 
 fn load(entry: &Entry) -> Result<Kernel> {

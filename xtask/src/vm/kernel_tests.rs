@@ -14,10 +14,3 @@ fn names_in_depends_are_first_alternatives_without_versions() {
         ]
     );
 }
-
-#[test]
-fn the_recipe_covers_the_init_script_and_the_version() {
-    assert!(recipe("6.1").starts_with(&recipe("")));
-    assert_ne!(recipe("6.1"), recipe("6.12"));
-    assert!(recipe("").contains(initramfs::INIT));
-}

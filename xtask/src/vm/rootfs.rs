@@ -105,14 +105,13 @@ const FREE_MIB: u64 = 768;
 /// # Errors
 /// If the release cannot be installed.
 pub(crate) fn ensure(release: &str) -> Result<PathBuf> {
-    let entry = Entry::new("roots", release)?;
-    let recipe = recipe(release);
-    if entry.recipe().is_none_or(|made| made != recipe) {
+    let entry = Entry::new("roots", release, &recipe(release))?;
+    if entry.version().is_none() {
         if !running_as_root()? {
             bail!("making a root file system needs root (files in it belong to several users): run as root");
         }
         eprintln!("vm: root file system of {release} (takes about a minute)");
-        entry.make(&recipe, |dir| build(release, dir))?;
+        entry.make(release, |dir| build(release, dir))?;
     }
     Ok(entry.file("root.ext4"))
 }
