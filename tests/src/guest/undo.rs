@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup::Cgroup, shell, wait};
+use super::{cgroup::Cgroup, shell, units, wait};
 
 /// One step back.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Undo {
     Restore(PathBuf, String),
     /// Kill everything in a cgroup and remove it with those below.
     RemoveCgroup(PathBuf),
+    /// Have systemd forget a unit's removed files.
+    ReadUnit(String),
     /// Have systemd read its unit files again.
     DaemonReload,
 }
@@ -138,6 +140,7 @@ fn take(step: &Undo) -> Result<()> {
             fs::write(path, value).with_context(|| format!("writing {value:?} to {}", path.display()))
         }
         Undo::RemoveCgroup(path) => Cgroup::at(path).kill_and_remove(),
+        Undo::ReadUnit(unit) => units::read_unit(unit),
         Undo::DaemonReload => shell::run("systemctl", &["daemon-reload"]).map(drop),
     }
 }

@@ -124,6 +124,18 @@ pub fn daemon_reload() -> Result<()> {
     shell::run("systemctl", &["daemon-reload"]).map(drop)
 }
 
+/// Has systemd know a unit's files as they are now. What is not loaded is read when asked about; only for a
+/// unit that is, everything has to be read again, which takes seconds in an emulated machine.
+///
+/// # Errors
+/// If systemd does not answer.
+pub fn read_unit(name: &str) -> Result<()> {
+    match shell::run("systemctl", &["show", "-P", "NeedDaemonReload", name])?.as_str() {
+        "yes" => daemon_reload(),
+        _ => Ok(()),
+    }
+}
+
 impl Ctx {
     /// Writes a unit file and has systemd read it. The unit is stopped and the file removed after the case,
     /// with whatever `set-property` left.
@@ -132,16 +144,19 @@ impl Ctx {
     /// If the file cannot be written or systemd does not answer.
     pub fn unit_file(&self, name: &str, content: &str) -> Result<Unit> {
         let unit = Unit::named(name);
-        self.undo().note(&Undo::DaemonReload)?;
+        // Neither can a template be loaded or stopped: its instances can, see `instance`.
+        let template = name.contains("@.");
+        if !template {
+            self.undo().note(&Undo::ReadUnit(name.to_owned()))?;
+        }
         for directory in unit.control_directories() {
             self.undo().note(&Undo::Remove(directory))?;
         }
         self.write_file(format!("/etc/systemd/system/{name}"), content)?;
-        // A template cannot be stopped: its instances can, see `instance`.
-        if !name.contains("@.") {
+        if !template {
             self.undo().note(&Undo::StopUnit(name.to_owned()))?;
+            read_unit(name)?;
         }
-        daemon_reload()?;
         Ok(unit)
     }
 
@@ -183,10 +198,12 @@ impl Ctx {
     /// If the steps back cannot be written down.
     pub fn instance(&self, template: &Unit, instance: &str) -> Result<Unit> {
         let unit = Unit::named(template.name().replacen("@.", &format!("@{instance}."), 1));
+        self.undo().note(&Undo::ReadUnit(unit.name().to_owned()))?;
         for directory in unit.control_directories() {
             self.undo().note(&Undo::Remove(directory))?;
         }
         self.undo().note(&Undo::StopUnit(unit.name().to_owned()))?;
+        read_unit(unit.name())?;
         Ok(unit)
     }
 }

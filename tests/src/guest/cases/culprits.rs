@@ -87,37 +87,57 @@ fn limit(ctx: &mut Ctx) -> Result<Outcome> {
 
 /// A third unit needs the whole machine: kswapd and that unit's direct reclaim push the two out.
 fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
+    const PRESSURE: &str = "attr-pressure.service";
+    const ENOUGH: u64 = 256;
     // Random content would take as much memory in zram as it frees.
     ctx.swap_on_disk()?;
     ctx.set("/proc/sys/vm/swappiness", "200")?;
-    const PRESSURE: &str = "attr-pressure.service";
-    let hold = Hold::mib(32);
+    leave_memory(ctx, 224 << 20)?;
+    let hold = Hold::mib(24);
     let one = ctx.workload("attr-one.service", &hold)?;
     let two = ctx.workload("attr-two.service", &hold)?;
     let victims = [&one, &two];
+    let cgroups = [one.unit.cgroup()?, two.unit.cgroup()?];
     let mut trace = ctx.trace(&[])?;
-    let mib = (available()? >> 20) + 48;
+    let mib = (available()? >> 20) + 32;
     let command = ["/usr/bin/memmon-workload", "pressure", &format!("--mib={mib}")];
     let pressure = ctx.transient_unit(PRESSURE, &["Type=exec"], &command)?;
     let pid = pressure.main_pid()?;
-    // Touching brings back what is out, for the next round; it ends when both have been pushed out both ways.
-    ctx.wait(
+    let (mut by_kswapd, mut direct) = ([0; 2], [0; 2]);
+    let mut raised = false;
+    let seen = ctx.wait(
         "both units are pushed out by kswapd and by the third unit",
         || {
-            let blame = trace.so_far()?.blame();
-            let by = |unit: &str, kind: &str, culprit: Option<&str>| {
-                let key = (unit.to_owned(), kind.to_owned(), culprit.map(str::to_owned));
-                blame.get(&key).copied().unwrap_or(0)
-            };
-            let done = names(&victims)
-                .into_iter()
-                .all(|unit| by(unit, "kswapd", None) >= 256 && by(unit, "direct", Some(PRESSURE)) >= 256);
-            if !done {
-                all_tell(&victims, "touch")?;
+            (by_kswapd, direct) = ([0; 2], [0; 2]);
+            for line in &trace.so_far()?.lines {
+                let Some(victim) = victims.iter().position(|victim| victim.unit.name() == line.unit) else {
+                    continue;
+                };
+                match (line.reclaimer.kind.as_str(), line.reclaimer.unit.as_deref()) {
+                    ("kswapd", None) => by_kswapd[victim] += line.pages,
+                    ("direct", Some(PRESSURE)) => direct[victim] += line.pages,
+                    _ => {}
+                }
             }
-            Ok(done.then_some(()))
+            let enough = |pages: [u64; 2]| pages.iter().all(|&pages| pages >= ENOUGH);
+            if enough(by_kswapd) && enough(direct) {
+                return Ok(Some(()));
+            }
+            if enough(by_kswapd) && !raised {
+                // With less free than the kernel insists on, who wants memory has to find it.
+                ctx.set("/proc/sys/vm/min_free_kbytes", "98304")?;
+                raised = true;
+            }
+            for (victim, cgroup) in victims.iter().zip(&cgroups) {
+                // Back in, for the next round.
+                if cgroup.number("memory.swap.current")? > (hold.mib << 20) / 2 {
+                    victim.tell("touch")?;
+                }
+            }
+            Ok(None)
         },
-    )?;
+    );
+    seen.with_context(|| format!("{by_kswapd:?} pages by kswapd, {direct:?} by direct reclaim"))?;
     pressure.kill("SIGKILL")?;
     ctx.wait("the third unit is gone", || {
         let state = pressure.property("ActiveState")?;
@@ -311,6 +331,13 @@ fn memory_stat_agrees(ctx: &Ctx, stream: &Stream, workloads: &[&Workload]) -> Re
         );
     }
     Ok("as in memory.stat".to_owned())
+}
+
+/// Sets memory aside, which is quicker than filling it, until no more than `bytes` are available.
+fn leave_memory(ctx: &Ctx, bytes: u64) -> Result<()> {
+    const HUGE: u64 = 2 << 20;
+    let spare = available()?.saturating_sub(bytes) / HUGE;
+    ctx.set("/proc/sys/vm/nr_hugepages", &spare.to_string())
 }
 
 /// MemAvailable, bytes.
