@@ -125,11 +125,11 @@ pub fn daemon_reload() -> Result<()> {
 }
 
 impl Ctx {
-    /// Writes a unit file and has systemd read it. The unit is stopped and the file removed after the case,
-    /// with whatever `set-property` left.
+    /// Writes the file of a unit that systemd does not know yet; it reads it when the unit is first named. The
+    /// unit is stopped and the file removed after the case, with whatever `set-property` left.
     ///
     /// # Errors
-    /// If the file cannot be written or systemd does not answer.
+    /// If the file cannot be written.
     pub fn unit_file(&self, name: &str, content: &str) -> Result<Unit> {
         let unit = Unit::named(name);
         self.undo().note(&Undo::DaemonReload)?;
@@ -141,7 +141,6 @@ impl Ctx {
         if !name.contains("@.") {
             self.undo().note(&Undo::StopUnit(name.to_owned()))?;
         }
-        daemon_reload()?;
         Ok(unit)
     }
 
