@@ -69,8 +69,17 @@ impl Journal {
     /// # Errors
     /// What went wrong, all of it: the next case would not start from a clean machine.
     pub fn undo(&self) -> Result<()> {
+        let steps = self.steps()?;
+        let (units, others): (Vec<&Undo>, Vec<&Undo>) = steps
+            .iter()
+            .rev()
+            .partition(|step| matches!(step, Undo::StopUnit(_)));
         let mut failures = Vec::new();
-        for step in self.steps()?.iter().rev() {
+        // All units first, and together: nothing that is undone later needs one of them.
+        if let Err(error) = stop(&units) {
+            failures.push(format!("{error:#}"));
+        }
+        for step in others {
             if let Err(error) = take(step) {
                 failures.push(format!("{step:?}: {error:#}"));
             }
@@ -99,25 +108,45 @@ impl Journal {
     }
 }
 
+/// Stops units with as few calls as possible: each takes a fifth of a second in an emulated machine.
+fn stop(steps: &[&Undo]) -> Result<()> {
+    let units: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Undo::StopUnit(unit) => Some(unit.as_str()),
+            _ => None,
+        })
+        .collect();
+    if units.is_empty() {
+        return Ok(());
+    }
+    let all = |words: &[&'static str]| [words, &units].concat();
+    // Nothing a test started deserves the time of an orderly end. Units that never got loaded, or are gone
+    // with their last process, are errors of both commands; what counts is how it is afterwards.
+    let _ = shell::run("systemctl", &all(&["kill", "-s", "KILL"]));
+    let _ = shell::run("systemctl", &all(&["stop"]));
+    let shown = shell::run("systemctl", &all(&["show", "-p", "Id", "-p", "ActiveState"]))?;
+    let mut left = Vec::new();
+    let mut failed = Vec::new();
+    for unit in shown.split("\n\n") {
+        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name));
+        match value("ActiveState=") {
+            Some("inactive") => {}
+            Some("failed") => failed.extend(value("Id=")),
+            _ => left.push(unit.replace('\n', " ")),
+        }
+    }
+    if !failed.is_empty() {
+        shell::run("systemctl", &[&["reset-failed"][..], &failed].concat())?;
+    }
+    anyhow::ensure!(left.is_empty(), "not stopped: {}", left.join("; "));
+    Ok(())
+}
+
 fn take(step: &Undo) -> Result<()> {
     match step {
-        Undo::StopUnit(unit) => {
-            // A unit that never got loaded cannot be stopped, and need not be.
-            let state = shell::run("systemctl", &["show", "-P", "ActiveState", unit])?;
-            if !matches!(state.as_str(), "inactive" | "failed") {
-                // Nothing a test started deserves the time of an orderly end.
-                let _ = shell::run("systemctl", &["kill", "-s", "KILL", unit]);
-                let stopped = shell::run("systemctl", &["stop", unit]);
-                // A transient unit may be gone with its last process before it can be stopped.
-                if shell::run("systemctl", &["show", "-P", "LoadState", unit])? == "loaded" {
-                    stopped?;
-                }
-            }
-            if shell::run("systemctl", &["show", "-P", "ActiveState", unit])? == "failed" {
-                shell::run("systemctl", &["reset-failed", unit])?;
-            }
-            Ok(())
-        }
+        // Together with the others, see `stop`.
+        Undo::StopUnit(_) => Ok(()),
         Undo::StartUnit(unit) => shell::run("systemctl", &["start", unit]).map(drop),
         Undo::Remove(path) => gone(if path.is_dir() && !path.is_symlink() {
             fs::remove_dir_all(path)

@@ -137,11 +137,11 @@ pub fn read_unit(name: &str) -> Result<()> {
 }
 
 impl Ctx {
-    /// Writes a unit file and has systemd read it. The unit is stopped and the file removed after the case,
-    /// with whatever `set-property` left.
+    /// Writes the file of a unit that systemd does not know yet; it reads it when the unit is first named. The
+    /// unit is stopped and the file removed after the case, with whatever `set-property` left.
     ///
     /// # Errors
-    /// If the file cannot be written or systemd does not answer.
+    /// If the file cannot be written.
     pub fn unit_file(&self, name: &str, content: &str) -> Result<Unit> {
         let unit = Unit::named(name);
         // Neither can a template be loaded or stopped: its instances can, see `instance`.
