@@ -33,6 +33,7 @@ fn reading(probes: &Probes) -> Result<Reading> {
             misses: probes
                 .stats()
                 .iter()
+                .filter(|program| program.name == "swap_out")
                 .map(|program| program.recursion_misses)
                 .sum(),
             vmstat: VmStat::parse(&proc.vmstat()?),
@@ -48,6 +49,17 @@ fn reading(probes: &Probes) -> Result<Reading> {
         before = now.clone();
         Ok(quiet.then_some(now))
     })
+}
+
+/// Whether the kernel may find a program already running on a CPU and leave it out: from 7.0 tracepoints can
+/// be preempted. Such events are told, and are the only ones that may be missing.
+pub(super) fn may_miss() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let major = release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 7)
 }
 
 /// Counts from now on.
@@ -93,16 +105,18 @@ impl Meter {
     pub fn balanced(&self, probes: &Probes) -> Result<Gain> {
         let gain = self.gain(probes)?;
         ensure!(gain.written > 0, "nothing was swapped: nothing was compared");
+        ensure!(gain.misses == 0 || may_miss(), "{} events missed", gain.misses);
+        // A missed event is a page here: the cases that come through here use no large folios.
         ensure!(
-            gain.counted() == gain.written,
-            "attributed {} + file {} + unattributed {} + overflow {} is not nr_vmscan_write {}",
+            gain.counted() + gain.misses == gain.written,
+            "attributed {} + file {} + unattributed {} + overflow {} + missed {} is not nr_vmscan_write {}",
             gain.pages.values().sum::<u64>(),
             gain.file,
             gain.unattributed,
             gain.overflow,
+            gain.misses,
             gain.written
         );
-        ensure!(gain.misses == 0, "{} events missed", gain.misses);
         Ok(gain)
     }
 }
