@@ -69,6 +69,22 @@ enum VmCommand {
     },
     /// Run the cases on every platform, also on those that `cargo xtask test` leaves out.
     Matrix,
+    /// Run the long cases: an hour of storm, ten thousand units.
+    Soak(SoakArgs),
+}
+
+/// Arguments of `cargo xtask vm soak`.
+#[derive(Args)]
+struct SoakArgs {
+    /// The platform; may be given several times.
+    #[arg(long, default_value = "newest")]
+    kernel: Vec<String>,
+    /// Only the cases whose name matches; may be given several times.
+    #[arg(long = "case", value_name = "GLOB")]
+    cases: Vec<String>,
+    /// How long a case that could go on for ever does.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 /// Arguments of `cargo xtask vm run`.
@@ -101,6 +117,7 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
             let plan = Plan {
                 cases: args.cases,
                 deadline: Duration::from_secs(args.deadline),
+                soak_minutes: None,
             };
             run_all(&platforms(&args.kernel)?, &plan)
         }
@@ -108,6 +125,15 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
             let platform = platform::named(&kernel)?;
             let (kernel, root) = images(platform, false)?;
             shell::shell(platform, &kernel, &root, &payload::build()?)
+        }
+        VmCommand::Soak(args) => {
+            let plan = Plan {
+                cases: args.cases,
+                // The storm, and two hours for the cases whose end is a number, not a time.
+                deadline: Duration::from_secs((args.minutes + 120) * 60),
+                soak_minutes: Some(args.minutes),
+            };
+            run_all(&platforms(&args.kernel)?, &plan)
         }
         VmCommand::Matrix => {
             let all: Vec<_> = platform::PLATFORMS.iter().collect();
@@ -140,6 +166,7 @@ fn everything() -> Plan {
     Plan {
         cases: Vec::new(),
         deadline: Duration::from_secs(900),
+        soak_minutes: None,
     }
 }
 
