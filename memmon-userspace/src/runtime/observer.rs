@@ -165,4 +165,15 @@ impl Observer {
             .sum();
         missed.saturating_sub(recovered)
     }
+
+    /// Events that the ledger of swap writes missed: a task can be preempted inside an fentry program on every
+    /// kernel.
+    pub fn swap_write_misses(&self) -> u64 {
+        let stats = self.probes.stats();
+        stats
+            .iter()
+            .filter(|s| s.name.starts_with("swap_write"))
+            .map(|s| s.recursion_misses)
+            .sum()
+    }
 }

@@ -142,12 +142,47 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
     }
 }
 
-/// What `cargo xtask test` does: every case on every everyday platform.
+/// The cases of `cargo xtask test`: all that were seen to hold on every everyday platform. Left to `cargo xtask
+/// vm run` and `matrix` are those under global pressure, which depend on how fast the emulated machine is, and
+/// `operator.change-is-kept`, whose expectations differ between versions of systemd.
+const EVERYDAY: &[&str] = &[
+    "smoke.*",
+    "job.memory-reclaim",
+    "reverts.*",
+    "operator.override-conf",
+    "lifecycle.*",
+    "limits.*",
+    "modes.*",
+    "faults.*",
+    "attribution.self-test",
+    "attribution.limit",
+    "attribution.memory-reclaim",
+    "attribution.process-madvise",
+    "attribution.thp",
+    "attribution.shmem",
+    "attribution.zero-pages",
+    "attribution.zswap",
+    "attribution.restart",
+    "attribution.removed",
+    "attribution.nested",
+    "attribution.scope-and-template",
+    "attribution.many-cgroups",
+    "attribution.filters",
+];
+
+/// What `cargo xtask test` does: the everyday cases on every everyday platform.
 ///
 /// # Errors
 /// As [`main`].
 pub(crate) fn test() -> Result<()> {
-    run_all(&platform::everyday(), &everything())
+    let cases = EVERYDAY.iter().map(ToString::to_string).collect();
+    run_all(
+        &platform::everyday(),
+        &Plan {
+            cases,
+            ..everything()
+        },
+    )
 }
 
 /// What memmon is for, told while it happens: `cargo xtask run` where the agent cannot run.
