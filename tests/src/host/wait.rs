@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use super::interrupt;
 
 /// Long enough for anything that happens at all, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks `ready` again and again until it has a value.
 ///
