@@ -172,19 +172,32 @@ const EVERYDAY: &[&str] = &[
     "attribution.filters",
 ];
 
+/// From 7.0 a task can be preempted inside a tracepoint. Of a chain of three tasks that preempt each other there,
+/// the kernel runs neither program for the last; an emulated machine is slow enough for that to happen when four
+/// units reclaim at once (14 of 29,273 events). memmon reports such events as missed.
+const NOT_ON_NEWEST: [&str; 1] = ["attribution.limit"];
+
 /// What `cargo xtask test` does: the everyday cases on every everyday platform.
 ///
 /// # Errors
 /// As [`main`].
 pub(crate) fn test() -> Result<()> {
-    let cases = EVERYDAY.iter().map(ToString::to_string).collect();
-    run_all(
-        &platform::everyday(),
-        &Plan {
-            cases,
-            ..everything()
-        },
-    )
+    let (newest, older): (Vec<_>, Vec<_>) = platform::everyday()
+        .into_iter()
+        .partition(|platform| platform.name == "newest");
+    let plan = |leave_out: &[&str]| Plan {
+        cases: EVERYDAY
+            .iter()
+            .filter(|case| !leave_out.contains(case))
+            .map(ToString::to_string)
+            .collect(),
+        ..everything()
+    };
+    let results = [
+        run_all(&older, &plan(&[])),
+        run_all(&newest, &plan(&NOT_ON_NEWEST)),
+    ];
+    results.into_iter().collect()
 }
 
 /// What memmon is for, told while it happens: `cargo xtask run` where the agent cannot run.
