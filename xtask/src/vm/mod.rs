@@ -41,6 +41,10 @@ pub(crate) const HOST_PROGRAMS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
 ];
 
+/// Seconds for one boot with all its cases: several times what it takes, since every case has a deadline of its
+/// own and only a machine that hangs comes this far.
+const DEADLINE: u64 = 1800;
+
 /// Arguments of `cargo xtask vm`.
 #[derive(Args)]
 pub(crate) struct VmArgs {
@@ -97,7 +101,7 @@ struct RunArgs {
     #[arg(long = "case", value_name = "GLOB")]
     cases: Vec<String>,
     /// Give up after so many seconds per boot.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = DEADLINE)]
     deadline: u64,
 }
 
@@ -215,7 +219,7 @@ pub(crate) fn story() -> Result<()> {
 fn everything() -> Plan {
     Plan {
         cases: Vec::new(),
-        deadline: Duration::from_secs(900),
+        deadline: Duration::from_secs(DEADLINE),
         soak_minutes: None,
     }
 }
