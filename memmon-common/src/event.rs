@@ -72,8 +72,10 @@ pub mod total {
     pub const LEDGER_OVERFLOW_PAGES: u32 = 8;
     /// New cgroups below a critical one that found no room in the map of critical cgroups.
     pub const CRITICAL_OVERFLOW: u32 = 9;
-    /// Number of totals.
-    pub const COUNT: u32 = 10;
+    /// Events that the second program counted because the kernel had not run the first.
+    pub const RECOVERED_EVENTS: u32 = 10;
+    /// Number of totals. The second swap-out program has a set of its own behind the first.
+    pub const COUNT: u32 = 11;
 }
 
 /// Flags of [`CgroupEvent::flags`].
@@ -153,6 +155,12 @@ pub struct SwapOutKey {
     pub kind: u64,
 }
 pod!(SwapOutKey, size = 24, align = 8);
+
+/// Bit of [`SwapOutKey::kind`] in keys of the second swap-out program: it may be interrupted by the first on
+/// the same CPU, so the two must never add to the same value.
+pub const SECOND_PROGRAM: u64 = 1 << 32;
+/// Slots for [`crate::names::HANDLED`], by thread id.
+pub const HANDLED_SLOTS: u32 = 8192;
 
 /// Pages of the key that a CPU saw last, not yet added to the map of counters.
 ///

@@ -60,6 +60,9 @@ pub struct KernelFacts {
     pub sc_proactive_bit: u32,
     /// `pt_regs.orig_ax`, to tell `madvise` from other callers.
     pub regs_syscall: u32,
+    /// 1 if a task can be preempted inside a tracepoint (from 7.0): then the kernel skips a program on a CPU
+    /// where it was interrupted, and a second one has to count what the first missed.
+    pub preemptible: u32,
     /// BTF id of the kernel function `bpf_rdonly_cast` (from 6.2). The agent writes it into the calls that
     /// carry [`RDONLY_CAST_MARK`] as well.
     pub rdonly_cast: u32,
@@ -70,7 +73,7 @@ pub struct KernelFacts {
     /// BTF id of `struct scan_control`.
     pub type_scan_control: u32,
 }
-pod!(KernelFacts, size = 26 * 4, align = 4);
+pod!(KernelFacts, size = 27 * 4, align = 4);
 
 impl KernelFacts {
     /// A kernel of which nothing is known.
@@ -97,6 +100,7 @@ impl KernelFacts {
         sc_proactive: ABSENT,
         sc_proactive_bit: ABSENT,
         regs_syscall: ABSENT,
+        preemptible: ABSENT,
         rdonly_cast: ABSENT,
         type_mem_cgroup: ABSENT,
         type_obj_cgroup: ABSENT,

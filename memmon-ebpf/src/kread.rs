@@ -68,7 +68,7 @@ impl Typed {
     }
 
     #[inline(always)]
-    fn addr(self) -> u64 {
+    pub(crate) fn addr(self) -> u64 {
         self.0 as u64
     }
 }

@@ -281,6 +281,11 @@ impl Btf {
         })
     }
 
+    /// Whether there is a per-CPU variable of this name.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.find(&[kind::VAR], name).is_some()
+    }
+
     /// Whether `function` is one of the BTF functions.
     pub fn has_function(&self, function: &str) -> bool {
         self.find(&[kind::FUNC], function).is_some()

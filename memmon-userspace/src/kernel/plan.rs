@@ -30,6 +30,8 @@ struct Role {
     needs: &'static [&'static str],
 }
 
+/// Fact, present if a task can be preempted inside a tracepoint.
+pub const PREEMPTIBLE: &str = "tracepoints are preemptible";
 /// Fact, present if `folio.memcg_data` points at an `obj_cgroup` instead of a `mem_cgroup` (from 7.1).
 pub const OBJCG_OWNS: &str = "folio.memcg_data is an obj_cgroup";
 /// Fact: the way from an `obj_cgroup` to its `mem_cgroup`.
@@ -99,6 +101,16 @@ const ROLES: &[Role] = &[
         candidates: &[
             tp("mm_vmscan_write_folio", "swap_out"),
             tp("mm_vmscan_writepage", "swap_out"),
+        ],
+        needs: SWAP_OUT,
+    },
+    Role {
+        name: "swap_out_again",
+        purpose: "counts what preemption made the first program miss",
+        required: false,
+        candidates: &[
+            tp("mm_vmscan_write_folio", "swap_out_again"),
+            tp("mm_vmscan_writepage", "swap_out_again"),
         ],
         needs: SWAP_OUT,
     },
@@ -249,6 +261,8 @@ pub fn targets() -> impl Iterator<Item = (HookKind, &'static str)> {
 pub fn plan(facts: &Facts) -> Vec<PlannedHook> {
     ROLES
         .iter()
+        // Where a program is never interrupted by itself, a second one would only cost.
+        .filter(|role| role.name != "swap_out_again" || facts.value(PREEMPTIBLE).is_some())
         .map(|role| PlannedHook {
             role: role.name,
             purpose: role.purpose,

@@ -105,3 +105,16 @@ fn without_fentry_only_the_ledgers_are_missing() {
         .collect();
     assert_eq!(missing, [("swap_write", false), ("swap_read", false)]);
 }
+
+#[test]
+fn the_second_program_is_for_preemptible_tracepoints_only() {
+    let mut facts = complete();
+    assert!(plan(&facts).iter().all(|hook| hook.role != "swap_out_again"));
+    facts.values.insert(PREEMPTIBLE, Some(1));
+    let roles: Vec<_> = plan(&facts).into_iter().take(2).map(|hook| hook.role).collect();
+    assert_eq!(
+        roles,
+        ["swap_out", "swap_out_again"],
+        "it has to be attached, and so to run, after the first"
+    );
+}

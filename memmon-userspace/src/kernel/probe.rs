@@ -132,11 +132,18 @@ fn values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
         ),
         ("scan_control.proactive bit", proactive.map(|m| m.bit_offset % 8)),
         ("pt_regs.orig_ax", offset("pt_regs", "orig_ax")),
+        (plan::PREEMPTIBLE, preemptible_tracepoints(btf).then_some(1)),
         ("bpf_rdonly_cast", btf.function_id("bpf_rdonly_cast")),
         ("type mem_cgroup", btf.struct_id("mem_cgroup")),
         ("type obj_cgroup", btf.struct_id("obj_cgroup")),
         ("type scan_control", btf.struct_id("scan_control")),
     ]
+}
+
+/// Whether tracepoints run under SRCU, and so with preemption on (from 7.0). Up to 6.12 the same SRCU domain
+/// served tracepoints in idle code only; those kernels have a function that the later ones lack.
+fn preemptible_tracepoints(btf: &Btf) -> bool {
+    btf.has_variable("tracepoint_srcu_srcu_data") && !btf.has_function("srcu_free_old_probes")
 }
 
 /// Puts the facts into the form the eBPF programs read.
@@ -169,6 +176,7 @@ pub fn kernel_facts(facts: &Facts) -> KernelFacts {
         sc_proactive: get("scan_control.proactive"),
         sc_proactive_bit: get("scan_control.proactive bit"),
         regs_syscall: get("pt_regs.orig_ax"),
+        preemptible: get(plan::PREEMPTIBLE),
         rdonly_cast: get("bpf_rdonly_cast"),
         type_mem_cgroup: get("type mem_cgroup"),
         type_obj_cgroup: get("type obj_cgroup"),

@@ -151,12 +151,28 @@ impl Observer {
         self.undecodable
     }
 
-    /// Events the programs missed because they were already running on that CPU.
+    /// Events that nobody counted: the kernel skipped the first program, because it was already running on that
+    /// CPU, and the second, if there is one, as well.
     pub fn recursion_misses(&self) -> u64 {
-        self.probes
+        // The counter of recovered events is read first: it only trails the misses.
+        let recovered = self.probes.totals().map_or(0, |totals| totals.recovered_events);
+        let missed: u64 = self
+            .probes
             .stats()
             .iter()
             .filter(|s| s.name == "swap_out")
+            .map(|s| s.recursion_misses)
+            .sum();
+        missed.saturating_sub(recovered)
+    }
+
+    /// Events that the ledger of swap writes missed: a task can be preempted inside an fentry program on every
+    /// kernel.
+    pub fn swap_write_misses(&self) -> u64 {
+        let stats = self.probes.stats();
+        stats
+            .iter()
+            .filter(|s| s.name.starts_with("swap_write"))
             .map(|s| s.recursion_misses)
             .sum()
     }

@@ -84,6 +84,7 @@ struct Reading {
     at_ns: u64,
     pages: u64,
     swap_write: Option<u64>,
+    swap_write_misses: u64,
     totals: Totals,
     misses: u64,
     vmstat: VmStat,
@@ -125,6 +126,7 @@ fn finish(
         at_ns,
         pages,
         swap_write: swap_write.map(|all| all.iter().map(|(_, pages)| pages).sum()),
+        swap_write_misses: observer.swap_write_misses(),
         totals,
         misses: observer.recursion_misses(),
         vmstat,
@@ -325,6 +327,8 @@ fn summary(start: &Reading, end: &Reading, shown_pages: u64) -> TraceEnd {
             swap_write: end
                 .swap_write
                 .zip(start.swap_write)
+                // Too low is worse than none.
+                .filter(|_| end.swap_write_misses == start.swap_write_misses)
                 .map(|(end, start)| end.saturating_sub(start)),
         },
     }

@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use memmon_common::{
-    event::{CriticalState, OpenRun, StallHistogram, StallKey, SwapOutKey, total},
+    event::{CriticalState, OpenRun, SECOND_PROGRAM, StallHistogram, StallKey, SwapOutKey, total},
     names,
     offsets::{FILTER_BITS, Settings},
 };
@@ -64,6 +64,8 @@ pub struct Totals {
     pub ledger_overflow_pages: u64,
     /// Cgroups below a critical one that found no room in the map of critical cgroups.
     pub critical_overflow: u64,
+    /// Events that the second swap-out program counted because the kernel had skipped the first.
+    pub recovered_events: u64,
 }
 
 /// How to open the probes.
@@ -196,10 +198,16 @@ impl Probes {
         loop {
             tries += 1;
             let before = self.runs()?;
-            let mut sums: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
+            // By the map's own keys first: one that the walk meets twice must not be counted twice.
+            let mut found: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
             for item in self.swap_out.iter() {
                 let (key, values) = item?;
-                sums.insert(key, values.iter().sum());
+                found.insert(key, values.iter().sum());
+            }
+            let mut sums: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
+            for (key, pages) in found {
+                let kind = key.kind & !SECOND_PROGRAM;
+                *sums.entry(SwapOutKey { kind, ..key }).or_default() += pages;
             }
             let runs = self.runs()?;
             let after = self.runs()?;
@@ -223,7 +231,8 @@ impl Probes {
     }
 
     fn runs(&self) -> Result<Vec<OpenRun>, MapError> {
-        Ok(self.open_run.get(&0, 0)?.iter().copied().collect())
+        let (first, second) = (self.open_run.get(&0, 0)?, self.open_run.get(&1, 0)?);
+        Ok(first.iter().chain(second.iter()).copied().collect())
     }
 
     /// Pages written to swap devices by owner; `None` where that ledger is not attached.
@@ -248,9 +257,12 @@ impl Probes {
     /// If the map cannot be read.
     pub fn totals(&self) -> Result<Totals, MapError> {
         let get = |index: u32| {
-            self.totals
-                .get(&index, 0)
-                .map(|values| values.iter().sum::<u64>())
+            let of = |index| {
+                self.totals
+                    .get(&index, 0)
+                    .map(|values| values.iter().sum::<u64>())
+            };
+            Ok::<u64, MapError>(of(index)? + of(index + total::COUNT)?)
         };
         Ok(Totals {
             file_pages: get(total::FILE_PAGES)?,
@@ -263,6 +275,7 @@ impl Probes {
             kswapd_sleeps: get(total::KSWAPD_SLEEPS)?,
             ledger_overflow_pages: get(total::LEDGER_OVERFLOW_PAGES)?,
             critical_overflow: get(total::CRITICAL_OVERFLOW)?,
+            recovered_events: get(total::RECOVERED_EVENTS)?,
         })
     }
 

@@ -13,7 +13,8 @@ fn names(patterns: &[&str]) -> Vec<&'static str> {
 
 #[test]
 fn names_are_unique_and_say_their_topic() {
-    let all = cases::all();
+    let mut all = cases::all();
+    all.extend(cases::soak::CASES);
     let unique: BTreeSet<_> = all.iter().map(|case| case.name).collect();
     assert_eq!(unique.len(), all.len(), "two cases have the same name");
     for case in all {

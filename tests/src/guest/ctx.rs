@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::{
+    Case, cases,
     results::{Line, Port},
     undo::{Journal, Undo},
     wait,
@@ -29,9 +30,24 @@ pub struct Run {
     pub release: String,
     /// Globs over case names; empty: all.
     pub cases: Vec<String>,
+    /// Set: the long cases run instead, each for so many minutes.
+    pub soak_minutes: Option<u64>,
 }
 
 impl Run {
+    /// The cases to choose from.
+    pub fn registry(&self) -> Vec<&'static Case> {
+        match self.soak_minutes {
+            Some(_) => cases::soak::CASES.iter().collect(),
+            None => cases::all(),
+        }
+    }
+
+    /// How long a case may take.
+    pub fn time_for(&self, case: &Case) -> Duration {
+        Duration::from_secs(case.seconds + 60 * self.soak_minutes.unwrap_or(0))
+    }
+
     /// Reads the configuration.
     ///
     /// # Errors

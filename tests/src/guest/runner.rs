@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Case, Ctx, Outcome,
     case::select,
-    cases,
     ctx::Run,
     results::{Line, Port, Status},
     shell,
@@ -55,11 +54,11 @@ pub fn run_all() -> Result<()> {
     })?;
     let undo = Journal::new(UNDO);
     let mut ran = 0;
-    for case in select(&cases::all(), &run.cases)? {
+    for case in select(&run.registry(), &run.cases)? {
         port.send(&Line::Start { start: case.name })?;
         let began = Instant::now();
         let before = journal_cursor()?;
-        let mut verdict = run_one(case);
+        let mut verdict = run_one(case, run.time_for(case));
         if let Err(error) = undo.undo() {
             // The machine is not clean: that is this case's fault, not the next one's.
             verdict = Verdict::Failed(match verdict {
@@ -124,15 +123,15 @@ fn send_journals(port: &Port, case: &Case, since: &str) -> Result<()> {
     Ok(())
 }
 
-fn run_one(case: &Case) -> Verdict {
-    match supervise(case) {
+fn run_one(case: &Case, time: Duration) -> Verdict {
+    match supervise(case, time) {
         Ok(verdict) => verdict,
         Err(error) => Verdict::Failed(format!("{error:#}")),
     }
 }
 
 /// Starts the case's process and waits for it, for as long as it may take.
-fn supervise(case: &Case) -> Result<Verdict> {
+fn supervise(case: &Case, time: Duration) -> Result<Verdict> {
     let mut child = Command::new(env::current_exe().context("finding this program")?)
         .args(["case", case.name])
         .stdin(Stdio::null())
@@ -147,14 +146,14 @@ fn supervise(case: &Case) -> Result<Verdict> {
         let mut text = String::new();
         output.read_to_string(&mut text).map(|_| text)
     });
-    let in_time = wait_until(&mut child, Instant::now() + Duration::from_secs(case.seconds))?;
+    let in_time = wait_until(&mut child, Instant::now() + time)?;
     match kill_process_group(group, Signal::KILL) {
         Err(rustix::io::Errno::SRCH) | Ok(()) => {}
         Err(error) => return Err(error).context("stopping the case's process group"),
     }
     let status = child.wait().context("waiting for the case's process")?;
     if !in_time {
-        bail!("not done after {} s", case.seconds);
+        bail!("not done after {} s", time.as_secs());
     }
     let text = reader
         .join()
@@ -186,13 +185,14 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Result<bool> {
 /// # Errors
 /// If there is no such case or the port cannot be opened.
 pub fn run_case(name: &str) -> Result<ExitCode> {
-    let all = cases::all();
-    let case = all
+    let run = Run::read()?;
+    let registry = run.registry();
+    let case = registry
         .iter()
         .find(|case| case.name == name)
         .with_context(|| format!("no case is called {name}"))?;
-    let deadline = Instant::now() + Duration::from_secs(case.seconds).saturating_sub(GRACE);
-    let mut ctx = Ctx::new(Run::read()?, deadline, Journal::new(UNDO), Port::open()?);
+    let deadline = Instant::now() + run.time_for(case).saturating_sub(GRACE);
+    let mut ctx = Ctx::new(run, deadline, Journal::new(UNDO), Port::open()?);
     let verdict = match panic::catch_unwind(panic::AssertUnwindSafe(|| (case.run)(&mut ctx))) {
         Ok(Ok(Outcome::Passed(what))) => Verdict::Passed(what),
         Ok(Ok(Outcome::Skipped(why))) => Verdict::Skipped(why),

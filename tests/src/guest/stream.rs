@@ -155,7 +155,7 @@ impl Stream {
             "the ledgers differ by more than zswap and zero pages: {end:?}"
         );
         ensure!(
-            swap_write == Some(pswpout),
+            swap_write.is_none_or(|pages| pages == pswpout),
             "the second ledger is not pswpout: {end:?}"
         );
         Ok(end.pages)

@@ -85,7 +85,12 @@ impl Apt {
     pub(crate) fn update(&self) -> Result<()> {
         let mut command = self.command("apt-get");
         command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-        run_quietly(&mut command).with_context(|| format!("fetching the package lists of {}", self.suite))
+        run_quietly(&mut command).with_context(|| {
+            format!(
+                "fetching the package lists of {} (if its signature cannot be checked, debian-archive-keyring is too old)",
+                self.suite
+            )
+        })
     }
 
     /// The newest version of a package: its fields in deb822 form.

@@ -41,6 +41,10 @@ pub(crate) const HOST_PROGRAMS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
 ];
 
+/// Seconds for one boot with all its cases: several times what it takes, since every case has a deadline of its
+/// own and only a machine that hangs comes this far.
+const DEADLINE: u64 = 1800;
+
 /// Arguments of `cargo xtask vm`.
 #[derive(Args)]
 pub(crate) struct VmArgs {
@@ -69,6 +73,22 @@ enum VmCommand {
     },
     /// Run the cases on every platform, also on those that `cargo xtask test` leaves out.
     Matrix,
+    /// Run the long cases: an hour of storm, ten thousand units.
+    Soak(SoakArgs),
+}
+
+/// Arguments of `cargo xtask vm soak`.
+#[derive(Args)]
+struct SoakArgs {
+    /// The platform; may be given several times.
+    #[arg(long, default_value = "newest")]
+    kernel: Vec<String>,
+    /// Only the cases whose name matches; may be given several times.
+    #[arg(long = "case", value_name = "GLOB")]
+    cases: Vec<String>,
+    /// How long a case that could go on for ever does.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
 }
 
 /// Arguments of `cargo xtask vm run`.
@@ -81,7 +101,7 @@ struct RunArgs {
     #[arg(long = "case", value_name = "GLOB")]
     cases: Vec<String>,
     /// Give up after so many seconds per boot.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = DEADLINE)]
     deadline: u64,
 }
 
@@ -101,6 +121,7 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
             let plan = Plan {
                 cases: args.cases,
                 deadline: Duration::from_secs(args.deadline),
+                soak_minutes: None,
             };
             run_all(&platforms(&args.kernel)?, &plan)
         }
@@ -109,6 +130,15 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
             let (kernel, root) = images(platform, false)?;
             shell::shell(platform, &kernel, &root, &payload::build()?)
         }
+        VmCommand::Soak(args) => {
+            let plan = Plan {
+                cases: args.cases,
+                // The storm, and two hours for the cases whose end is a number, not a time.
+                deadline: Duration::from_secs((args.minutes + 120) * 60),
+                soak_minutes: Some(args.minutes),
+            };
+            run_all(&platforms(&args.kernel)?, &plan)
+        }
         VmCommand::Matrix => {
             let all: Vec<_> = platform::PLATFORMS.iter().collect();
             run_all(&all, &everything())
@@ -116,12 +146,62 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
     }
 }
 
-/// What `cargo xtask test` does: every case on every everyday platform.
+/// The cases of `cargo xtask test`: all that were seen to hold on every everyday platform. Left to `cargo xtask
+/// vm run` and `matrix` are those under global pressure, which depend on how fast the emulated machine is,
+/// `operator.change-is-kept`, whose expectations differ between versions of systemd, and `lifecycle.gone`, since from
+/// 7.1 the pages of a removed cgroup belong to its slice.
+const EVERYDAY: &[&str] = &[
+    "smoke.*",
+    "job.memory-reclaim",
+    "reverts.*",
+    "operator.override-conf",
+    "lifecycle.restart-and-stop",
+    "lifecycle.stopped-for-good",
+    "limits.*",
+    "modes.*",
+    "faults.*",
+    "attribution.self-test",
+    "attribution.limit",
+    "attribution.memory-reclaim",
+    "attribution.process-madvise",
+    "attribution.thp",
+    "attribution.shmem",
+    "attribution.zero-pages",
+    "attribution.zswap",
+    "attribution.restart",
+    "attribution.removed",
+    "attribution.nested",
+    "attribution.scope-and-template",
+    "attribution.many-cgroups",
+    "attribution.filters",
+];
+
+/// From 7.0 a task can be preempted inside a tracepoint. Of a chain of three tasks that preempt each other there,
+/// the kernel runs neither program for the last; an emulated machine is slow enough for that to happen when four
+/// units reclaim at once (14 of 29,273 events). memmon reports such events as missed.
+const NOT_ON_NEWEST: [&str; 1] = ["attribution.limit"];
+
+/// What `cargo xtask test` does: the everyday cases on every everyday platform.
 ///
 /// # Errors
 /// As [`main`].
 pub(crate) fn test() -> Result<()> {
-    run_all(&platform::everyday(), &everything())
+    let (newest, older): (Vec<_>, Vec<_>) = platform::everyday()
+        .into_iter()
+        .partition(|platform| platform.name == "newest");
+    let plan = |leave_out: &[&str]| Plan {
+        cases: EVERYDAY
+            .iter()
+            .filter(|case| !leave_out.contains(case))
+            .map(ToString::to_string)
+            .collect(),
+        ..everything()
+    };
+    let results = [
+        run_all(&older, &plan(&[])),
+        run_all(&newest, &plan(&NOT_ON_NEWEST)),
+    ];
+    results.into_iter().collect()
 }
 
 /// What memmon is for, told while it happens: `cargo xtask run` where the agent cannot run.
@@ -139,7 +219,8 @@ pub(crate) fn story() -> Result<()> {
 fn everything() -> Plan {
     Plan {
         cases: Vec::new(),
-        deadline: Duration::from_secs(900),
+        deadline: Duration::from_secs(DEADLINE),
+        soak_minutes: None,
     }
 }
 

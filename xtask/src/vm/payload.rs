@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::{command::run_quietly, disk, kernel::Kernel, platform::Platform};
+use super::{command::run_quietly, disk, kernel::Kernel, platform::Platform, run::Plan};
 use crate::build;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -47,7 +47,7 @@ pub(crate) fn image(
     binaries: &Path,
     platform: &Platform,
     kernel: &Kernel,
-    cases: &[String],
+    plan: &Plan,
 ) -> Result<PathBuf> {
     let tree = dir.join("payload");
     if tree.exists() {
@@ -65,7 +65,8 @@ pub(crate) fn image(
         "platform": platform.name,
         "root": platform.root,
         "release": kernel.release,
-        "cases": cases,
+        "cases": plan.cases,
+        "soak_minutes": plan.soak_minutes,
     });
     fs::write(tree.join("run.json"), run.to_string()).context("writing run.json")?;
     let image = dir.join("payload.ext4");

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) cases: Vec<String>,
     /// From power-on to power-off.
     pub(crate) deadline: Duration,
+    /// Run the long cases instead, each for so many minutes.
+    pub(crate) soak_minutes: Option<u64>,
 }
 
 /// How a run ended.
@@ -130,7 +132,7 @@ pub(crate) fn prepare_disks(
     disk::sparse(&scratch, SCRATCH_MIB)?;
     Ok(Disks {
         root: root.to_owned(),
-        payload: payload::image(dir, binaries, platform, kernel, &plan.cases)?,
+        payload: payload::image(dir, binaries, platform, kernel, plan)?,
         modules: kernel.modules.clone(),
         scratch,
     })

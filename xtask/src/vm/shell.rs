@@ -24,6 +24,7 @@ pub(crate) fn shell(platform: &Platform, kernel: &Kernel, root: &Path, binaries:
     let plan = Plan {
         cases: Vec::new(),
         deadline: Duration::MAX,
+        soak_minutes: None,
     };
     let disks = run::prepare_disks(&dir, platform, kernel, root, binaries, &plan)?;
     eprintln!(

@@ -118,6 +118,7 @@ pub struct LedgerField {
     pub zero: Option<u64>,
     /// `zswpwb`: written from zswap to the device, which no tracepoint tells.
     pub zswpwb: Option<u64>,
-    /// Pages memmon saw at `__swap_writepage`; null where that hook is not attached.
+    /// Pages memmon saw at `__swap_writepage`; null where that hook is not attached, or the
+    /// kernel skipped it for some events.
     pub swap_write: Option<u64>,
 }

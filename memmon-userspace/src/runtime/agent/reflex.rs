@@ -69,7 +69,12 @@ impl Agent {
     }
 
     fn decide_about(&mut self, owner: &Resolved, event: &Attributed, now: MonoTime) -> Option<Decision> {
-        let cgroup = owner.unit_cgroup()?.to_owned();
+        let index = &self.observer.index;
+        // A cgroup that the kernel has released has no path any more; the unit may have another one by now.
+        let cgroup = owner
+            .unit_cgroup()
+            .or_else(|| Some(&**index.cgroup_of_unit(&owner.unit)?.1))
+            .map(str::to_owned);
         let culprit = event
             .reclaimer
             .cgroup_id
@@ -78,7 +83,9 @@ impl Agent {
         let critical = CriticalEvent {
             pages: event.pages,
             kind: event.reclaimer.kind,
-            relation: Relation::of(&cgroup, culprit_path),
+            relation: cgroup
+                .as_deref()
+                .map_or(Relation::Unknown, |cgroup| Relation::of(cgroup, culprit_path)),
             reclaimer: event
                 .reclaimer
                 .unit
@@ -87,14 +94,15 @@ impl Agent {
                 .map(str::to_owned),
             comm: event.reclaimer.comm.clone(),
         };
-        self.ask(&owner.unit, &cgroup, Some(critical), now)
+        self.ask(&owner.unit, cgroup.as_deref(), Some(critical), now)
     }
 
-    /// Measures a unit and asks the policy; `None` if the unit cannot be measured, which is told.
+    /// Measures a unit in `cgroup`, if it has one, and asks the policy; `None` if the host cannot be measured,
+    /// which is told.
     pub(super) fn ask(
         &mut self,
         unit: &Arc<str>,
-        cgroup: &str,
+        cgroup: Option<&str>,
         event: Option<CriticalEvent>,
         now: MonoTime,
     ) -> Option<Decision> {
@@ -103,8 +111,10 @@ impl Agent {
         let mut snapshot = Snapshot {
             unit: unit.to_string(),
             priority: self.priority_of(unit),
-            cgroup: cgroup.to_owned(),
-            cgroup_id: self.observer.index.id_at(cgroup).unwrap_or(0),
+            cgroup: cgroup.unwrap_or(unit).to_owned(),
+            cgroup_id: cgroup
+                .and_then(|cgroup| self.observer.index.id_at(cgroup))
+                .unwrap_or(0),
             chain: Vec::new(),
             below: Vec::new(),
             below_complete: false,
@@ -116,8 +126,12 @@ impl Agent {
         let state = self.states.entry(Arc::clone(unit)).or_default();
         state.own_unit.clone_from(&self.own_unit);
         if let Some(hands) = &self.hands {
-            match measure::measure(&hands.root, cgroup) {
-                Ok(measured) => {
+            match cgroup
+                .map(|cgroup| measure::measure(&hands.root, cgroup))
+                .transpose()
+            {
+                Ok(None) => {}
+                Ok(Some(measured)) => {
                     snapshot.chain = measured.chain;
                     snapshot.below = measured.below;
                     snapshot.below_complete = measured.below_complete;
@@ -129,7 +143,7 @@ impl Agent {
                     tracing::warn!("{unit} cannot be measured, its limits stay as they are: {error}")
                 }
             }
-            if snapshot.event.is_none() {
+            if let (Some(cgroup), None) = (cgroup, &snapshot.event) {
                 snapshot.pressure = measure::pressure(&hands.root, cgroup).ok().flatten();
             }
             hands.executor.imagine(&mut snapshot);
@@ -160,7 +174,7 @@ impl Agent {
             comm: "rehearsal".to_owned(),
         };
         let unit: Arc<str> = Arc::from(own.as_str());
-        if let Some(decision) = self.ask(&unit, &cgroup, Some(event), now())
+        if let Some(decision) = self.ask(&unit, Some(&cgroup), Some(event), now())
             && let Some(hands) = &mut self.hands
         {
             hands

@@ -53,7 +53,7 @@ impl Agent {
                 .map(|lease| lease.cgroup.clone())
         });
         let Some(cgroup) = cgroup else { return };
-        let Some(decision) = self.ask(unit, &cgroup, None, now()) else {
+        let Some(decision) = self.ask(unit, Some(&cgroup), None, now()) else {
             return;
         };
         if let Some(hands) = &mut self.hands {

@@ -1,7 +1,9 @@
 //! The main job: a critical unit is swapped, which is told, stopped, and put back.
 
-use anyhow::{Result, ensure};
-use memmon::export::journal::Message;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use memmon::{decode::MemInfo, export::journal::Message};
 
 use crate::guest::{
     Case, Ctx, Outcome,
@@ -127,7 +129,8 @@ fn shown_with_the_unit(agent: &Agent, unit: &Unit, text: &str) -> Result<()> {
 
 /// Another unit needs all memory there is: the kernel takes that of a critical unit too, and is stopped.
 fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
-    ctx.swap_on_zram(512)?;
+    // Not to zram: what is written cannot be compressed, and would take as much memory as it frees.
+    ctx.swap_on_disk()?;
     // Anonymous memory goes before the page cache, and kswapd starts with a tenth of the memory still free:
     // what is tested is who is told about it, not how long the kernel can put it off.
     ctx.set("/proc/sys/vm/swappiness", "200")?;
@@ -142,10 +145,11 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
         ..Setup::default()
     })?;
     let since = Cursor::now()?;
+    let mib = format!("--mib={}", available_mib()?);
     let pressure = ctx.transient_unit(
         "pressure.service",
         &["Type=exec"],
-        &["/usr/bin/memmon-workload", "pressure", "--mib=850"],
+        &["/usr/bin/memmon-workload", "pressure", &mib],
     )?;
     let alarm = agent.told(ctx, Message::AlarmRaised, unit.name(), |_| true)?;
     let (kind, by) = (
@@ -184,4 +188,11 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
         kind.unwrap_or("?"),
         by.unwrap_or("?")
     ))
+}
+
+/// What could be had without swapping, MiB.
+fn available_mib() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let memory = MemInfo::parse(&text).context("parsing /proc/meminfo")?;
+    Ok(memory.available >> 20)
 }

@@ -23,9 +23,9 @@ pub const CASES: &[Case] = &[Case {
 /// Owners, of one page each.
 const OWNERS: usize = 4096;
 /// Others who page all of them out, one after the other.
-const CULPRITS: usize = 5;
+const CULPRITS: usize = 7;
 /// Entries of the map of counters (memmon-ebpf/src/maps.rs).
-const ROOM: u64 = 16_384;
+const ROOM: u64 = 24_576;
 const PAGE: usize = 4096;
 
 /// This process touches a page in each of the cgroups, which then own it, and pages all of them out from

@@ -16,11 +16,12 @@ pub mod operator;
 pub mod reverts;
 pub mod self_test;
 pub mod smoke;
+pub mod soak;
 pub mod zswap;
 
 use super::Case;
 
-/// Every case.
+/// Every case but the long ones, which `cargo xtask vm soak` runs: see [`soak`].
 pub fn all() -> Vec<&'static Case> {
     [
         smoke::CASES,

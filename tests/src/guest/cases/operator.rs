@@ -1,5 +1,7 @@
 //! Whatever an operator changes after memmon is the operator's.
 
+use std::fs;
+
 use anyhow::{Result, ensure};
 use memmon::export::journal::Message;
 
@@ -25,6 +27,8 @@ pub const CASES: &[Case] = &[
 ];
 
 const MIB: u64 = 1 << 20;
+/// The 64 MiB that operators set here, as the kernel and systemd write it.
+const KEPT: &str = "67108864";
 
 /// What an operator does to a unit that memmon has tightened.
 #[derive(Clone, Copy, Debug)]
@@ -48,30 +52,28 @@ impl Change {
 
     fn make(self, unit: &Unit) -> Result<()> {
         match self {
-            Self::SetProperty => unit.set_property("MemorySwapMax=64M", false),
-            Self::SetPropertyRuntime => unit.set_property("MemorySwapMax=64M", true),
-            Self::CgroupFile => unit.cgroup()?.write("memory.swap.max", "64M"),
+            Self::SetProperty => unit.set_property(&format!("MemorySwapMax={KEPT}"), false),
+            Self::SetPropertyRuntime => unit.set_property(&format!("MemorySwapMax={KEPT}"), true),
+            Self::CgroupFile => unit.cgroup()?.write("memory.swap.max", KEPT),
         }
     }
 
-    /// How the limit has to be once memmon is gone.
-    fn outcome(self, unit: &Unit) -> Result<()> {
+    /// The limit is the operator's, and so is what is left of it in systemd's directories.
+    fn is_kept(self, unit: &Unit) -> Result<()> {
         let limit = SwapLimit::of(unit)?;
-        let wanted = (64 * MIB).to_string();
         let property = match self {
-            Self::SetProperty | Self::SetPropertyRuntime => wanted.as_str(),
+            Self::SetProperty | Self::SetPropertyRuntime => KEPT,
             Self::CgroupFile => "infinity",
         };
         ensure!(
-            limit.file == wanted && limit.property == property,
+            limit.file == KEPT && limit.property == property,
             "{} after {self:?}: {limit:?}",
             unit.name()
         );
-        // A transient unit has no directory but that in /run, whatever set-property is asked for.
         for drop_in in &limit.drop_ins {
-            let content = std::fs::read_to_string(drop_in)?;
+            let content = fs::read_to_string(drop_in)?;
             ensure!(
-                content.contains(&format!("MemorySwapMax={wanted}")),
+                content.contains(&format!("MemorySwapMax={KEPT}")),
                 "{} is not the operator's: {content}",
                 drop_in.display()
             );
@@ -113,11 +115,16 @@ fn change_is_kept(ctx: &mut Ctx) -> Result<Outcome> {
             "{} was not swapped again after {change:?}: this compares nothing",
             unit.name()
         );
-        change.outcome(unit)?;
+        let limit = cgroup.read("memory.swap.max")?;
+        ensure!(
+            limit == KEPT,
+            "{} after {change:?}: memory.swap.max is {limit}",
+            unit.name()
+        );
     }
     agent.stop()?;
     for (change, unit) in &units {
-        change.outcome(unit)?;
+        change.is_kept(unit)?;
         agent.told(ctx, Message::LeaseKept, unit.name(), |entry| {
             entry.text().contains("after memmon")
         })?;
