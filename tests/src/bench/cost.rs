@@ -146,6 +146,7 @@ fn exercise(context: &Context, cgroup: &Cgroup, load: Load) -> Result<()> {
     Ok(())
 }
 
+/// Time of the program called `name` for each of its runs; that of a second one for the same events included.
 fn per_event(stats: &[programs::ProgramStats], name: &str) -> Result<f64> {
     let program = stats.iter().find(|program| program.name == name);
     let program = program.with_context(|| format!("{name} is not loaded"))?;
@@ -154,7 +155,9 @@ fn per_event(stats: &[programs::ProgramStats], name: &str) -> Result<f64> {
         "{name} ran only {} times",
         program.run_count
     );
-    Ok(float(program.run_time_ns) / float(program.run_count))
+    let together = stats.iter().filter(|program| program.name.starts_with(name));
+    let time: u64 = together.map(|program| program.run_time_ns).sum();
+    Ok(float(time) / float(program.run_count))
 }
 
 /// The empty program alone, at the tracepoint that the attribution would use.

@@ -27,15 +27,17 @@ fn reading(probes: &Probes) -> Result<Reading> {
     let proc = Proc::default();
     let once = || -> Result<Reading> {
         proc.refresh_vmstat()?;
+        let totals = probes.totals()?;
+        let stats = probes.stats();
+        let skipped: u64 = stats
+            .iter()
+            .filter(|program| program.name == "swap_out")
+            .map(|program| program.recursion_misses)
+            .sum();
         Ok(Reading {
             pages: probes.swap_out()?.into_iter().collect(),
-            totals: probes.totals()?,
-            misses: probes
-                .stats()
-                .iter()
-                .filter(|program| program.name == "swap_out")
-                .map(|program| program.recursion_misses)
-                .sum(),
+            misses: skipped.saturating_sub(totals.recovered_events),
+            totals,
             vmstat: VmStat::parse(&proc.vmstat()?),
         })
     };
@@ -52,7 +54,8 @@ fn reading(probes: &Probes) -> Result<Reading> {
 }
 
 /// Whether the kernel may find a program already running on a CPU and leave it out: from 7.0 tracepoints can
-/// be preempted. Such events are told, and are the only ones that may be missing.
+/// be preempted. Such events are told, and are the only ones that may be missing: those that the second program
+/// missed as well.
 pub(super) fn may_miss() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let major = release
