@@ -3,6 +3,7 @@
 pub mod cgroup_file;
 mod event;
 mod host;
+pub mod process;
 mod timestamp;
 
 pub use cgroup_file::{Level, Limit, SwapLevel};

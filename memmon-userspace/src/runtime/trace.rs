@@ -275,7 +275,9 @@ fn drain<S: Sink>(
     times: Range<u64>,
     wanted: impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>,
 ) -> Result<bool, TraceError> {
-    observer.drain_cgroups()?;
+    if let (_, true) = observer.drain_cgroups()? {
+        observer.scan()?;
+    }
     let mut failed = None;
     let more = observer.drain_events(limit, |index, event| {
         if failed.is_none()

@@ -10,6 +10,7 @@ pub mod limit_events;
 mod mountinfo;
 pub mod probes;
 pub mod proc;
+pub mod process;
 pub mod ring;
 pub mod systemd;
 mod unit_file;
