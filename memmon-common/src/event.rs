@@ -72,10 +72,12 @@ pub mod total {
     pub const LEDGER_OVERFLOW_PAGES: u32 = 8;
     /// New cgroups below a critical one that found no room in the map of critical cgroups.
     pub const CRITICAL_OVERFLOW: u32 = 9;
-    /// Events that the second program counted because the kernel had not run the first.
+    /// Events that a later copy of the swap-out program counted because the kernel had not run those before it.
     pub const RECOVERED_EVENTS: u32 = 10;
-    /// Number of totals. The second swap-out program has a set of its own behind the first.
-    pub const COUNT: u32 = 11;
+    /// Events that the first copy of the swap-out program left to the next, since it found no room for its mark.
+    pub const PASSED_ON_EVENTS: u32 = 11;
+    /// Number of totals. Each of the [`super::SWAP_OUT_COPIES`] has a set of its own, one behind the other.
+    pub const COUNT: u32 = 12;
 }
 
 /// Flags of [`CgroupEvent::flags`].
@@ -156,12 +158,12 @@ pub struct SwapOutKey {
 }
 pod!(SwapOutKey, size = 24, align = 8);
 
-/// Bit of [`SwapOutKey::kind`] in keys of the second swap-out program: it may be interrupted by the first on
-/// the same CPU, so the two must never add to the same value.
-pub const SECOND_PROGRAM: u64 = 1 << 32;
-/// Slots for [`crate::names::HANDLED`], by thread id.
-pub const HANDLED_SLOTS: u32 = 8192;
-
+/// How often the swap-out program exists. The kernel skips a program on a CPU where it was interrupted; each
+/// copy counts what it skipped of all before.
+pub const SWAP_OUT_COPIES: u32 = 3;
+/// Where in [`SwapOutKey::kind`] the copy's number is, from 0: one copy may interrupt another on the same CPU, so
+/// no two may ever add to the same value.
+pub const COPY_SHIFT: u32 = 32;
 /// Pages of the key that a CPU saw last, not yet added to the map of counters.
 ///
 /// Reclaim takes many pages of one cgroup in a row; adding them up here spares each a hash look-up. The

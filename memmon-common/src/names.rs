@@ -7,9 +7,9 @@ pub const SETTINGS: &str = "SETTINGS";
 
 /// Per-CPU hash: [`crate::event::SwapOutKey`] to pages.
 pub const SWAP_OUT: &str = "SWAP_OUT";
-/// Per-CPU array of two [`crate::event::OpenRun`]: of the first and of the second program.
+/// Per-CPU array of [`crate::event::OpenRun`], one for each of the [`crate::event::SWAP_OUT_COPIES`].
 pub const OPEN_RUN: &str = "OPEN_RUN";
-/// Array: the folio that the first swap-out program handled last for a thread, an address; 0 = none.
+/// Hash: thread id to the folio (an address) that a copy of the swap-out program counted for it last; 0 = none.
 pub const HANDLED: &str = "HANDLED";
 /// Per-CPU hash: cgroup id to pages written by `__swap_writepage`.
 pub const SWAP_WRITE: &str = "SWAP_WRITE";

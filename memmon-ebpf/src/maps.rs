@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use memmon_common::{
     event::{
-        CriticalState, HANDLED_SLOTS, OpenRun, SECOND_PROGRAM, StallHistogram, StallKey, StallStart,
+        COPY_SHIFT, CriticalState, OpenRun, SWAP_OUT_COPIES, StallHistogram, StallKey, StallStart,
         SwapOutKey, total,
     },
     offsets::{FILTER_BITS, KernelFacts, Settings},
@@ -26,7 +26,7 @@ pub(crate) static SETTINGS: Settings = Settings::DEFAULT;
 pub(crate) static SWAP_OUT: PerCpuHashMap<SwapOutKey, u64> = PerCpuHashMap::with_max_entries(24_576, 0);
 
 #[map]
-pub(crate) static OPEN_RUN: PerCpuArray<OpenRun> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static OPEN_RUN: PerCpuArray<OpenRun> = PerCpuArray::with_max_entries(SWAP_OUT_COPIES, 0);
 
 #[map]
 pub(crate) static SWAP_WRITE: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(5_120, 0);
@@ -35,10 +35,12 @@ pub(crate) static SWAP_WRITE: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_
 pub(crate) static SWAP_READ: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(5_120, 0);
 
 #[map]
-pub(crate) static TOTALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2 * total::COUNT, 0);
+pub(crate) static TOTALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(SWAP_OUT_COPIES * total::COUNT, 0);
 
+/// An entry stays until its thread ends: one look-up for each copy is all that a mark costs. Where a program cannot
+/// be preempted the agent makes it as small as it can be.
 #[map]
-pub(crate) static HANDLED: Array<u64> = Array::with_max_entries(HANDLED_SLOTS, 0);
+pub(crate) static HANDLED: HashMap<u32, u64> = HashMap::with_max_entries(4_096, 0);
 
 #[map]
 pub(crate) static CRITICAL: HashMap<u64, CriticalState> = HashMap::with_max_entries(4_096, 0);
@@ -90,16 +92,16 @@ pub(crate) fn count(total: u32, amount: u64) {
     }
 }
 
-/// As [`count`], in the set of the second program if it is that.
+/// As [`count`], in the set of that copy of the program.
 #[inline(always)]
-pub(crate) fn count_of<const AGAIN: bool>(total: u32, amount: u64) {
-    count(if AGAIN { total + total::COUNT } else { total }, amount);
+pub(crate) fn count_of<const COPY: u32>(total: u32, amount: u64) {
+    count(total + COPY * total::COUNT, amount);
 }
 
 /// Counts a swap-out: into this CPU's open run if it is of the same key, else the run so far goes to the map.
 #[inline(always)]
-pub(crate) fn count_swap_out<const AGAIN: bool>(owner: u64, reclaimer: u64, kind: u64, pages: u64) {
-    let Some(run) = OPEN_RUN.get_ptr_mut(u32::from(AGAIN)) else {
+pub(crate) fn count_swap_out<const COPY: u32>(owner: u64, reclaimer: u64, kind: u64, pages: u64) {
+    let Some(run) = OPEN_RUN.get_ptr_mut(COPY) else {
         return;
     };
     // SAFETY: this CPU's slot, and only this program writes it; see `count`. Volatile keeps the order of the
@@ -119,14 +121,10 @@ pub(crate) fn count_swap_out<const AGAIN: bool>(owner: u64, reclaimer: u64, kind
             let key = SwapOutKey {
                 owner: before.owner,
                 reclaimer: before.reclaimer,
-                kind: if AGAIN {
-                    before.kind | SECOND_PROGRAM
-                } else {
-                    before.kind
-                },
+                kind: before.kind | (COPY as u64) << COPY_SHIFT,
             };
             if !add(&SWAP_OUT, &key, before.pages) {
-                count_of::<AGAIN>(total::OVERFLOW_PAGES, before.pages);
+                count_of::<COPY>(total::OVERFLOW_PAGES, before.pages);
             }
         }
     }

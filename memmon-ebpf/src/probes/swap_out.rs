@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{trace, warn};
 use memmon_common::{
-    event::{HANDLED_SLOTS, total},
+    event::{SWAP_OUT_COPIES, total},
     offsets::ABSENT,
 };
 
@@ -24,13 +24,11 @@ use crate::{
 #[btf_tracepoint]
 pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
     let folio = Typed::new(ctx.arg::<*const u8>(0));
-    account::<false>(&ctx, folio);
-    if fact!(preemptible) != ABSENT
-        && let Some(slot) = HANDLED.get_ptr_mut(ctx.pid() % HANDLED_SLOTS)
-    {
-        // SAFETY: map memory stays valid while the program runs; the slot is this thread's.
-        unsafe { *slot = folio.addr() };
+    if fact!(preemptible) != ABSENT && !mark(&ctx, folio) {
+        maps::count(total::PASSED_ON_EVENTS, 1);
+        return 0;
     }
+    account::<0>(&ctx, folio);
     0
 }
 
@@ -39,38 +37,77 @@ pub(crate) fn swap_out(ctx: BtfTracePointContext) -> i32 {
 /// apart, since it may itself have interrupted the first.
 #[btf_tracepoint]
 pub(crate) fn swap_out_again(ctx: BtfTracePointContext) -> i32 {
+    count_if_missed::<1>(&ctx)
+}
+
+/// The same for a task that interrupts [`swap_out_again`] as well.
+#[btf_tracepoint]
+pub(crate) fn swap_out_third(ctx: BtfTracePointContext) -> i32 {
+    count_if_missed::<2>(&ctx)
+}
+
+#[inline(always)]
+fn count_if_missed<const COPY: u32>(ctx: &BtfTracePointContext) -> i32 {
     let folio = Typed::new(ctx.arg::<*const u8>(0));
-    if let Some(slot) = HANDLED.get_ptr_mut(ctx.pid() % HANDLED_SLOTS) {
-        // SAFETY: as in `swap_out`.
+    let last = COPY == SWAP_OUT_COPIES - 1;
+    if let Some(mark) = HANDLED.get_ptr_mut(ctx.pid()) {
+        // SAFETY: map memory stays valid while the program runs, and the entry is this thread's.
         unsafe {
-            if *slot == folio.addr() {
-                *slot = 0;
+            if *mark == folio.addr() {
+                if last {
+                    *mark = 0;
+                }
                 return 0;
             }
         }
     }
-    maps::count_of::<true>(total::RECOVERED_EVENTS, 1);
-    account::<true>(&ctx, folio);
+    // The last needs no mark; another that finds no room for it leaves the event to the next.
+    if !last && !mark(ctx, folio) {
+        return 0;
+    }
+    maps::count_of::<COPY>(total::RECOVERED_EVENTS, 1);
+    account::<COPY>(ctx, folio);
+    0
+}
+
+/// Tells the later copies that this thread's event is counted; `false` if there is no room to. It comes before the
+/// counting, so that no event is ever counted twice.
+#[inline(always)]
+fn mark(ctx: &BtfTracePointContext, folio: Typed) -> bool {
+    match HANDLED.get_ptr_mut(ctx.pid()) {
+        Some(mark) => {
+            // SAFETY: as in `count_if_missed`.
+            unsafe { *mark = folio.addr() };
+            true
+        }
+        None => HANDLED.insert(ctx.pid(), folio.addr(), 0).is_ok(),
+    }
+}
+
+/// `sched_process_exit(struct task_struct *, ...)`, for every thread, in its own context: makes room in [`HANDLED`].
+#[btf_tracepoint]
+pub(crate) fn thread_exit(ctx: BtfTracePointContext) -> i32 {
+    let _ = HANDLED.remove(ctx.pid());
     0
 }
 
 #[inline(always)]
-fn account<const AGAIN: bool>(ctx: &BtfTracePointContext, folio: Typed) {
+fn account<const COPY: u32>(ctx: &BtfTracePointContext, folio: Typed) {
     let flags = folio.u64(fact!(folio_flags));
     let pages = kread::pages_of_folio(folio, flags);
     if flags & (1 << (fact!(pg_swapbacked) & 63)) == 0 {
-        maps::count_of::<AGAIN>(total::FILE_PAGES, pages);
+        maps::count_of::<COPY>(total::FILE_PAGES, pages);
         return;
     }
     let memcg = kread::memcg_of_folio(folio);
     let owner = if memcg == 0 { 0 } else { kread::id_of_memcg(memcg) };
     if owner == 0 {
-        maps::count_of::<AGAIN>(total::UNATTRIBUTED_PAGES, pages);
+        maps::count_of::<COPY>(total::UNATTRIBUTED_PAGES, pages);
         warn!(ctx, "{} pages without a readable owner, memcg {:x}", pages, memcg);
         return;
     }
     let culprit = kread::culprit(ctx, kread::current(), memcg, owner);
-    maps::count_swap_out::<AGAIN>(owner, culprit.cgroup, u64::from(culprit.kind), pages);
+    maps::count_swap_out::<COPY>(owner, culprit.cgroup, u64::from(culprit.kind), pages);
     trace!(
         ctx,
         "{} pages of cgroup {} by cgroup {}, kind {}", pages, owner, culprit.cgroup, culprit.kind

@@ -93,6 +93,9 @@ pub fn load(
         .override_global(names::KERNEL_FACTS, pod::bytes_of(facts), true)
         .override_global(names::SETTINGS, pod::bytes_of(settings), true)
         .override_global(aya_log::LEVEL, &log_level, false);
+    if facts.preemptible == ABSENT {
+        loader.map_max_entries(names::HANDLED, 1);
+    }
     if let Some(entries) = sizes.swap_out {
         loader.map_max_entries(names::SWAP_OUT, entries);
     }

@@ -37,6 +37,9 @@ pub const OBJCG_OWNS: &str = "folio.memcg_data is an obj_cgroup";
 /// Fact: the way from an `obj_cgroup` to its `mem_cgroup`.
 pub const OBJCG_MEMCG: &str = "obj_cgroup.memcg";
 
+/// Roles that exist only where a task can be preempted inside a tracepoint.
+const COPIES: [&str; 3] = ["swap_out_again", "swap_out_third", "thread_exit"];
+
 const fn tp(target: &'static str, program: &'static str) -> Candidate {
     Candidate {
         kind: HookKind::TpBtf,
@@ -113,6 +116,23 @@ const ROLES: &[Role] = &[
             tp("mm_vmscan_writepage", "swap_out_again"),
         ],
         needs: SWAP_OUT,
+    },
+    Role {
+        name: "swap_out_third",
+        purpose: "counts what preemption made the first two programs miss",
+        required: false,
+        candidates: &[
+            tp("mm_vmscan_write_folio", "swap_out_third"),
+            tp("mm_vmscan_writepage", "swap_out_third"),
+        ],
+        needs: SWAP_OUT,
+    },
+    Role {
+        name: "thread_exit",
+        purpose: "forgets what those copies know of a thread",
+        required: false,
+        candidates: &[tp("sched_process_exit", "thread_exit")],
+        needs: &[],
     },
     Role {
         name: "cgroup_mkdir",
@@ -261,8 +281,8 @@ pub fn targets() -> impl Iterator<Item = (HookKind, &'static str)> {
 pub fn plan(facts: &Facts) -> Vec<PlannedHook> {
     ROLES
         .iter()
-        // Where a program is never interrupted by itself, a second one would only cost.
-        .filter(|role| role.name != "swap_out_again" || facts.value(PREEMPTIBLE).is_some())
+        // Where a program is never interrupted by itself, copies would only cost.
+        .filter(|role| !COPIES.contains(&role.name) || facts.value(PREEMPTIBLE).is_some())
         .map(|role| PlannedHook {
             role: role.name,
             purpose: role.purpose,

@@ -107,14 +107,14 @@ fn without_fentry_only_the_ledgers_are_missing() {
 }
 
 #[test]
-fn the_second_program_is_for_preemptible_tracepoints_only() {
+fn copies_are_for_preemptible_tracepoints_only() {
     let mut facts = complete();
-    assert!(plan(&facts).iter().all(|hook| hook.role != "swap_out_again"));
+    assert!(plan(&facts).iter().all(|hook| !COPIES.contains(&hook.role)));
     facts.values.insert(PREEMPTIBLE, Some(1));
-    let roles: Vec<_> = plan(&facts).into_iter().take(2).map(|hook| hook.role).collect();
+    let roles: Vec<_> = plan(&facts).into_iter().take(4).map(|hook| hook.role).collect();
     assert_eq!(
         roles,
-        ["swap_out", "swap_out_again"],
-        "it has to be attached, and so to run, after the first"
+        ["swap_out", "swap_out_again", "swap_out_third", "thread_exit"],
+        "each copy has to be attached, and so to run, after those before it"
     );
 }

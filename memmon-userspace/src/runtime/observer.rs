@@ -147,18 +147,17 @@ impl Observer {
     }
 
     /// Events that nobody counted: the kernel skipped the first program, because it was already running on that
-    /// CPU, and the second, if there is one, as well.
+    /// CPU, and its copies, if there are any, as well.
     pub fn recursion_misses(&self) -> u64 {
-        // The counter of recovered events is read first: it only trails the misses.
-        let recovered = self.probes.totals().map_or(0, |totals| totals.recovered_events);
-        let missed: u64 = self
+        let totals = self.probes.totals().unwrap_or_default();
+        let skipped = self
             .probes
             .stats()
             .iter()
             .filter(|s| s.name == "swap_out")
             .map(|s| s.recursion_misses)
             .sum();
-        missed.saturating_sub(recovered)
+        totals.missed_events(skipped)
     }
 
     /// Events that the ledger of swap writes missed: a task can be preempted inside an fentry program on every

@@ -315,7 +315,8 @@ fn summary(start: &Reading, end: &Reading, shown_pages: u64) -> TraceEnd {
     let vmstat = end.vmstat.since(&start.vmstat);
     let unattributed_pages = end.totals.unattributed_pages - start.totals.unattributed_pages;
     let overflow_pages = end.totals.overflow_pages - start.totals.overflow_pages;
-    let recursion_misses = end.misses - start.misses;
+    // An event that was under way at the start may have been recovered since.
+    let recursion_misses = end.misses.saturating_sub(start.misses);
     TraceEnd {
         schema: "memmon.trace_end/1",
         pages: end.pages.saturating_sub(start.pages) + unattributed_pages + overflow_pages,

@@ -7,7 +7,9 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use memmon_common::{
-    event::{CriticalState, OpenRun, SECOND_PROGRAM, StallHistogram, StallKey, SwapOutKey, total},
+    event::{
+        COPY_SHIFT, CriticalState, OpenRun, SWAP_OUT_COPIES, StallHistogram, StallKey, SwapOutKey, total,
+    },
     names,
     offsets::{FILTER_BITS, Settings},
 };
@@ -64,8 +66,18 @@ pub struct Totals {
     pub ledger_overflow_pages: u64,
     /// Cgroups below a critical one that found no room in the map of critical cgroups.
     pub critical_overflow: u64,
-    /// Events that the second swap-out program counted because the kernel had skipped the first.
+    /// Events that a later copy of the swap-out program counted because the kernel had skipped those before.
     pub recovered_events: u64,
+    /// Events that the first copy left to the next, since it found no room for its mark.
+    pub passed_on_events: u64,
+}
+
+impl Totals {
+    /// Events that no copy of the swap-out program counted, where the kernel skipped the first `skipped` times. The
+    /// totals have to be read before that number: then an event in between is one too many, and never hides one.
+    pub const fn missed_events(&self, skipped: u64) -> u64 {
+        (skipped + self.passed_on_events).saturating_sub(self.recovered_events)
+    }
 }
 
 /// How to open the probes.
@@ -296,7 +308,7 @@ impl Counters {
             }
             let mut sums: BTreeMap<SwapOutKey, u64> = BTreeMap::new();
             for (key, pages) in found {
-                let kind = key.kind & !SECOND_PROGRAM;
+                let kind = key.kind & ((1 << COPY_SHIFT) - 1);
                 *sums.entry(SwapOutKey { kind, ..key }).or_default() += pages;
             }
             let runs = self.runs()?;
@@ -321,8 +333,11 @@ impl Counters {
     }
 
     fn runs(&self) -> Result<Vec<OpenRun>, MapError> {
-        let (first, second) = (self.open_run.get(&0, 0)?, self.open_run.get(&1, 0)?);
-        Ok(first.iter().chain(second.iter()).copied().collect())
+        let mut runs = Vec::new();
+        for copy in 0..SWAP_OUT_COPIES {
+            runs.extend_from_slice(&self.open_run.get(&copy, 0)?);
+        }
+        Ok(runs)
     }
 
     /// Pages written to swap devices by owner; `None` where that ledger is not attached.
@@ -347,12 +362,12 @@ impl Counters {
     /// If the map cannot be read.
     pub fn totals(&self) -> Result<Totals, MapError> {
         let get = |index: u32| {
-            let of = |index| {
-                self.totals
-                    .get(&index, 0)
-                    .map(|values| values.iter().sum::<u64>())
-            };
-            Ok::<u64, MapError>(of(index)? + of(index + total::COUNT)?)
+            (0..SWAP_OUT_COPIES)
+                .map(|copy| {
+                    let values = self.totals.get(&(index + copy * total::COUNT), 0)?;
+                    Ok(values.iter().sum::<u64>())
+                })
+                .sum::<Result<u64, MapError>>()
         };
         Ok(Totals {
             file_pages: get(total::FILE_PAGES)?,
@@ -365,7 +380,9 @@ impl Counters {
             kswapd_sleeps: get(total::KSWAPD_SLEEPS)?,
             ledger_overflow_pages: get(total::LEDGER_OVERFLOW_PAGES)?,
             critical_overflow: get(total::CRITICAL_OVERFLOW)?,
+            // In this order: see `Totals::missed_events`.
             recovered_events: get(total::RECOVERED_EVENTS)?,
+            passed_on_events: get(total::PASSED_ON_EVENTS)?,
         })
     }
 

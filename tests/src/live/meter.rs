@@ -36,7 +36,7 @@ fn reading(probes: &Probes) -> Result<Reading> {
             .sum();
         Ok(Reading {
             pages: probes.swap_out()?.into_iter().collect(),
-            misses: skipped.saturating_sub(totals.recovered_events),
+            misses: totals.missed_events(skipped),
             totals,
             vmstat: VmStat::parse(&proc.vmstat()?),
         })
@@ -54,8 +54,8 @@ fn reading(probes: &Probes) -> Result<Reading> {
 }
 
 /// Whether the kernel may find a program already running on a CPU and leave it out: from 7.0 tracepoints can
-/// be preempted. Such events are told, and are the only ones that may be missing: those that the second program
-/// missed as well.
+/// be preempted. Such events are told, and are the only ones that may be missing: those that every copy of
+/// the program missed.
 pub(super) fn may_miss() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let major = release

@@ -38,6 +38,8 @@ pub const CASES: &[Case] = &[
 ];
 
 const PAGE: u64 = 4096;
+/// How many huge pages are set aside.
+const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 
 /// Limits push out what goes beyond them: of a unit (`max` and `high`), or of a slice, whose units then
 /// suffer for each other. The culprit is the cgroup whose limit it is.
@@ -92,19 +94,21 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
     // Random content would take as much memory in zram as it frees.
     ctx.swap_on_disk()?;
     ctx.set("/proc/sys/vm/swappiness", "200")?;
-    leave_memory(ctx, 224 << 20)?;
+    let aside = leave_memory(ctx, 224 << 20)?;
     let hold = Hold::mib(24);
     let one = ctx.workload("attr-one.service", &hold)?;
     let two = ctx.workload("attr-two.service", &hold)?;
     let victims = [&one, &two];
     let cgroups = [one.unit.cgroup()?, two.unit.cgroup()?];
     let mut trace = ctx.trace(&[])?;
-    let mib = (available()? >> 20) + 32;
-    let command = ["/usr/bin/memmon-workload", "pressure", &format!("--mib={mib}")];
-    let pressure = ctx.transient_unit(PRESSURE, &["Type=exec"], &command)?;
-    let pid = pressure.main_pid()?;
+    // Its memory keeps kswapd busy; for huge pages it has to reclaim itself, however fast kswapd is.
+    let script = format!(
+        "memmon-workload pressure --mib={} & while :; do echo {} >{HUGE_PAGES}; echo {aside} >{HUGE_PAGES}; done",
+        (available()? >> 20) + 32,
+        aside + 32
+    );
+    let pressure = ctx.transient_unit(PRESSURE, &["Type=exec"], &["/bin/sh", "-c", &script])?;
     let (mut by_kswapd, mut direct) = ([0; 2], [0; 2]);
-    let mut raised = false;
     let seen = ctx.wait(
         "both units are pushed out by kswapd and by the third unit",
         || {
@@ -123,11 +127,6 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
             if enough(by_kswapd) && enough(direct) {
                 return Ok(Some(()));
             }
-            if enough(by_kswapd) && !raised {
-                // With less free than the kernel insists on, who wants memory has to find it.
-                ctx.set("/proc/sys/vm/min_free_kbytes", "98304")?;
-                raised = true;
-            }
             for (victim, cgroup) in victims.iter().zip(&cgroups) {
                 // Back in, for the next round.
                 if cgroup.number("memory.swap.current")? > (hold.mib << 20) / 2 {
@@ -138,18 +137,16 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
         },
     );
     seen.with_context(|| format!("{by_kswapd:?} pages by kswapd, {direct:?} by direct reclaim"))?;
-    pressure.kill("SIGKILL")?;
-    ctx.wait("the third unit is gone", || {
-        let state = pressure.property("ActiveState")?;
-        Ok(matches!(state.as_str(), "inactive" | "failed").then_some(()))
-    })?;
+    let mut pids: BTreeMap<u32, &str> = BTreeMap::new();
+    for pid in pressure.cgroup()?.processes()? {
+        pids.insert(pid, PRESSURE);
+    }
+    for victim in victims {
+        pids.insert(victim.unit.main_pid()?, victim.unit.name());
+    }
+    pressure.stop()?;
     let stream = trace.finish(ctx)?;
     let written = stream.complete()?;
-    let pids = [
-        (pid, PRESSURE),
-        (one.unit.main_pid()?, one.unit.name()),
-        (two.unit.main_pid()?, two.unit.name()),
-    ];
     let mut by_others = 0;
     for line in &stream.lines {
         let by = &line.reclaimer;
@@ -158,19 +155,16 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
                 by.unit.is_none() && by.comm.starts_with("kswapd"),
                 "kswapd is in no unit: {line:?}"
             ),
-            "direct" => {
-                let known = pids.iter().find(|(pid, _)| *pid == by.pid);
-                match known {
-                    Some((_, unit)) => ensure!(by.unit.as_deref() == Some(unit), "not by {unit}: {line:?}"),
-                    None => {
-                        ensure!(
-                            pids.iter().all(|(_, unit)| by.unit.as_deref() != Some(unit)),
-                            "that process is in another unit: {line:?}"
-                        );
-                        by_others += line.pages;
-                    }
+            "direct" => match pids.get(&by.pid) {
+                Some(unit) => ensure!(by.unit.as_deref() == Some(unit), "not by {unit}: {line:?}"),
+                None => {
+                    ensure!(
+                        pids.values().all(|unit| by.unit.as_deref() != Some(unit)),
+                        "that process is in another unit: {line:?}"
+                    );
+                    by_others += line.pages;
                 }
-            }
+            },
             other => anyhow::bail!("{other} under global pressure: {line:?}"),
         }
     }
@@ -333,11 +327,16 @@ fn memory_stat_agrees(ctx: &Ctx, stream: &Stream, workloads: &[&Workload]) -> Re
     Ok("as in memory.stat".to_owned())
 }
 
-/// Sets memory aside, which is quicker than filling it, until no more than `bytes` are available.
-fn leave_memory(ctx: &Ctx, bytes: u64) -> Result<()> {
+/// Sets memory aside, which is quicker than filling it, until no more than `bytes` are available. Returns how
+/// many huge pages that were.
+fn leave_memory(ctx: &Ctx, bytes: u64) -> Result<u64> {
     const HUGE: u64 = 2 << 20;
     let spare = available()?.saturating_sub(bytes) / HUGE;
-    ctx.set("/proc/sys/vm/nr_hugepages", &spare.to_string())
+    ctx.set(HUGE_PAGES, &spare.to_string())?;
+    let text = fs::read_to_string(HUGE_PAGES).with_context(|| format!("reading {HUGE_PAGES}"))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{HUGE_PAGES}: {text}"))
 }
 
 /// MemAvailable, bytes.

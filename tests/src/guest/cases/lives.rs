@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use memmon::attribute::UNKNOWN_UNIT;
 
 use crate::guest::{
     Case, Ctx, Outcome, cgroup::Cgroup, stream::Stream, undo::Undo, units::Unit, workload::Hold,
@@ -100,6 +101,7 @@ fn removed(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.wait("the unit's cgroup is removed", || {
         Ok((!cgroup.path().exists()).then_some(()))
     })?;
+    let late = ctx.trace(&[])?;
     let parent = slice.cgroup()?;
     let swapped = || parent.number("memory.swap.current");
     let left = swapped()?;
@@ -107,6 +109,8 @@ fn removed(ctx: &mut Ctx) -> Result<Outcome> {
     let after = (swapped()? - left) / PAGE;
     let stream = trace.finish(ctx)?;
     stream.complete()?;
+    let late = late.finish(ctx)?;
+    late.complete()?;
     // Where the pages of a removed cgroup are: with its ghost, or, from 7.1, with what was its parent.
     let heir = if kernel_at_least(7, 1)? {
         (parent.id()?, SLICE)
@@ -128,6 +132,19 @@ fn removed(ctx: &mut Ctx) -> Result<Outcome> {
         "only {before} pages went out before and {after} after"
     );
     ensure!(pages == expected, "{pages:?}, but in swap {expected:?}");
+    // A trace that began when the unit was gone cannot know its name, and makes none up.
+    let name = if heir.1 == UNIT { UNKNOWN_UNIT } else { heir.1 };
+    let known = late.lines.iter().filter(|line| line.cgroup_id == heir.0);
+    let mut of_heir = 0;
+    for line in known {
+        ensure!(line.unit == name, "expected {name}: {line:?}");
+        of_heir += line.pages;
+    }
+    ensure!(
+        of_heir == after && late.pages(UNIT) == 0,
+        "{of_heir} pages of {name} in the later trace, {after} in swap: {:?}",
+        late.blame()
+    );
     Outcome::passed(format!(
         "{before} pages of {UNIT} before, {after} of {} after it was removed",
         heir.1
