@@ -2,6 +2,9 @@
 
 pub(crate) mod bus;
 pub(crate) mod schema;
+mod tools;
+
+pub(crate) use tools::{skip, tool};
 
 #[cfg(test)]
 mod schema_tests;
