@@ -1,5 +1,8 @@
 //! What people and other programs see.
 
 pub mod dbus;
+pub mod alerts;
+pub mod http;
 pub mod journal;
 pub mod json;
+pub mod metrics;
