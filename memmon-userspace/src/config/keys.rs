@@ -24,13 +24,15 @@ const KEYS: &[(&str, &[&str])] = &[
         &["ram_critical", "ram_high", "swap_high", "hysteresis"],
     ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
+    ("alerts", &["alertmanager", "webhook", "exec"]),
+    ("http", &["hosts"]),
     ("log", &["level", "bpf_level"]),
 ];
 
 /// Beyond this a duration is taken for a mistake; it also keeps deadlines from overflowing.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-type Parsed<'i> = (Spanned<toml::de::DeString<'i>>, Spanned<DeValue<'i>>);
+pub(super) type Parsed<'i> = (Spanned<toml::de::DeString<'i>>, Spanned<DeValue<'i>>);
 
 /// Reads one file's keys into a draft and collects what is wrong with them.
 pub(super) struct Reader<'a> {
@@ -46,7 +48,7 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             match name {
                 "listen" => self.draft.listen = self.listen(&value).or(self.draft.listen.take()),
-                "units" | "thresholds" | "reaction" | "log" => {
+                "units" | "thresholds" | "reaction" | "alerts" | "http" | "log" => {
                     let name = name.to_owned();
                     self.table(&name, value);
                 }
@@ -66,6 +68,8 @@ impl Reader<'_> {
                 "units" => self.unit(entry),
                 "thresholds" => self.threshold(&entry),
                 "reaction" => self.reaction(&entry),
+                "alerts" => self.alerts(&entry),
+                "http" => self.http(&entry),
                 _ => self.log(&entry),
             }
         }
@@ -218,7 +222,13 @@ impl Reader<'_> {
         None
     }
 
-    fn string(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) -> Option<String> {
+    pub(super) fn string(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        want: &str,
+    ) -> Option<String> {
         if let DeValue::String(text) = value.get_ref() {
             return Some(text.to_string());
         }
@@ -226,7 +236,7 @@ impl Reader<'_> {
         None
     }
 
-    fn set<T>(&self, value: T, span: &Range<usize>) -> Set<T> {
+    pub(super) fn set<T>(&self, value: T, span: &Range<usize>) -> Set<T> {
         let (at, quote) = (self.source.at(span), self.source.quote(span));
         Set {
             value,
@@ -236,7 +246,7 @@ impl Reader<'_> {
         }
     }
 
-    fn reject_type(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) {
+    pub(super) fn reject_type(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) {
         let kind = match value.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -249,7 +259,7 @@ impl Reader<'_> {
         self.reject(table, key, &value.span(), format!("is {kind}: write {want}"));
     }
 
-    fn reject(&mut self, table: &str, key: &str, span: &Range<usize>, problem: String) {
+    pub(super) fn reject(&mut self, table: &str, key: &str, span: &Range<usize>, problem: String) {
         let (at, value) = (self.source.at(span), self.source.quote(span));
         self.errors.push(ConfigError::Value {
             at,
@@ -259,7 +269,7 @@ impl Reader<'_> {
         });
     }
 
-    fn unknown(&mut self, table: &str, key: &str, span: &Range<usize>) {
+    pub(super) fn unknown(&mut self, table: &str, key: &str, span: &Range<usize>) {
         let elsewhere = KEYS
             .iter()
             .find(|(_, keys)| keys.contains(&key))

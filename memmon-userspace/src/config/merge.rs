@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    BUILT_IN, Config, ConfigError, ConfigErrors, Layers, Listen, Location, Log, LogLevel, OnCriticalSwap,
-    Pattern, Priority, Reaction, Thresholds, UnitTable, WritePath, error::KeyName, file,
+    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, Http, Layers, Listen, Location, Log, LogLevel,
+    OnCriticalSwap, Pattern, Priority, Reaction, Thresholds, UnitTable, WritePath, alerts::AlertsDraft,
+    error::KeyName, file,
 };
 
 /// What the location of a built-in value says in the place of a file.
@@ -35,6 +36,7 @@ pub(super) struct Draft {
     pub(super) on_critical_swap: Option<Set<OnCriticalSwap>>,
     pub(super) write_path: Option<Set<WritePath>>,
     pub(super) hold: Option<Set<Duration>>,
+    pub(super) alerts: AlertsDraft,
     pub(super) level: Option<Set<LogLevel>>,
     pub(super) bpf_level: Option<Set<LogLevel>>,
 }
@@ -111,6 +113,7 @@ impl Draft {
             .into_iter()
             .map(|(text, (pattern, set))| (pattern, origins.note("units", &text, set)))
             .collect();
+        let alerts = self.alerts;
         let config = Config {
             listen: origins.take("", "listen", self.listen),
             units: UnitTable::new(units),
@@ -124,6 +127,14 @@ impl Draft {
                 on_critical_swap: origins.take("reaction", "on_critical_swap", self.on_critical_swap),
                 write_path: origins.take("reaction", "write_path", self.write_path),
                 hold: origins.take("reaction", "hold", self.hold),
+            },
+            alerts: Alerts {
+                alertmanager: origins.take("alerts", "alertmanager", alerts.alertmanager),
+                webhook: origins.take("alerts", "webhook", alerts.webhook),
+                exec: origins.take("alerts", "exec", alerts.exec),
+            },
+            http: Http {
+                hosts: origins.take("http", "hosts", alerts.hosts),
             },
             log: Log {
                 level: origins.take("log", "level", self.level),

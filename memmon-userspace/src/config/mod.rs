@@ -4,9 +4,11 @@
 //! [`Config`] or every error it found, each with file, line and column. A [`Config`] does not change: on
 //! reload a new one is loaded and swapped in, or the old one kept.
 
+mod alerts;
 mod error;
 mod file;
 mod keys;
+mod keys_alerts;
 mod layers;
 mod listen;
 mod merge;
@@ -15,6 +17,7 @@ mod pattern;
 mod show;
 mod units;
 
+pub use alerts::{Alerts, Http, Url};
 pub use error::{ConfigError, ConfigErrors, KeyName, Location};
 pub use layers::Layers;
 pub use listen::Listen;

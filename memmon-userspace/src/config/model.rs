@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use super::{Listen, Location, UnitTable, units};
+use super::{Alerts, Http, Listen, Location, UnitTable, units};
 
 /// A value that is one of a few words.
 pub(super) trait Choice: Copy + PartialEq + 'static {
@@ -235,6 +235,10 @@ pub struct Config {
     pub thresholds: Thresholds,
     /// What happens when a page of a critical unit goes to swap.
     pub reaction: Reaction,
+    /// Where alarms are sent.
+    pub alerts: Alerts,
+    /// The server at `listen`.
+    pub http: Http,
     /// What is logged.
     pub log: Log,
     /// The files that were read, in that order.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
-use super::{Config, Location, error::KeyName, model::Choice};
+use super::{Config, Location, Url, error::KeyName, model::Choice};
 
 /// One effective value.
 struct Entry<'a> {
@@ -55,6 +55,7 @@ impl Config {
             let value = match value {
                 Value::Float(number) => serde_json::json!(number),
                 Value::String(text) => serde_json::json!(text),
+                list @ Value::Array(_) => serde_json::json!(list),
                 other => serde_json::json!(other.to_string()),
             };
             if table.is_empty() {
@@ -121,6 +122,12 @@ impl Config {
             "hold",
             humantime::format_duration(self.reaction.hold).to_string().into(),
         );
+        let urls = |urls: &[Url]| Value::Array(urls.iter().map(|url| url.to_string().into()).collect());
+        let words = |words: &[String]| Value::Array(words.iter().map(|word| word.as_str().into()).collect());
+        add("alerts", "alertmanager", urls(&self.alerts.alertmanager));
+        add("alerts", "webhook", urls(&self.alerts.webhook));
+        add("alerts", "exec", words(&self.alerts.exec));
+        add("http", "hosts", words(&self.http.hosts));
         add("log", "level", self.log.level.name().into());
         add("log", "bpf_level", self.log.bpf_level.name().into());
         entries
