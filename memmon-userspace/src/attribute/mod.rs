@@ -25,6 +25,7 @@ mod index;
 mod labels;
 mod ledger;
 mod resolved;
+mod stalls;
 pub mod tags;
 pub mod unit_name;
 
@@ -34,4 +35,5 @@ pub use index::UnitIndex;
 pub use labels::{LabelSet, OTHER};
 pub use ledger::{BlameKey, IdLedger, Ledger, UNKNOWN_UNIT};
 pub use resolved::{LifeUpdate, Resolved, ScanUpdate, UnitState};
+pub use stalls::StallLedger;
 pub use unit_name::{CgroupOwner, UnitKind};

@@ -2,6 +2,7 @@
 
 pub mod dbus;
 pub mod alerts;
+pub mod dbus;
 pub mod http;
 pub mod journal;
 pub mod json;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use aya::Ebpf;
@@ -25,18 +25,37 @@ pub struct ProgramStats {
     pub memlock: u64,
 }
 
+/// The loaded programs, for a thread that does not own them.
+#[derive(Debug)]
+pub struct Programs(Vec<(String, OwnedFd)>);
+
+impl Programs {
+    /// Every loaded program, by name. One whose descriptor cannot be had is absent.
+    pub fn of(ebpf: &Ebpf) -> Self {
+        let mut all: Vec<(String, OwnedFd)> = ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
+                Some((name.to_owned(), fd))
+            })
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Self(all)
+    }
+
+    /// Their statistics as they are now.
+    pub fn stats(&self) -> Vec<ProgramStats> {
+        let stats = |(name, fd): &(String, OwnedFd)| {
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+            Some(parse(name, &text))
+        };
+        self.0.iter().filter_map(stats).collect()
+    }
+}
+
 /// Statistics of every loaded program. Programs that were not loaded are absent.
 pub fn stats(ebpf: &Ebpf) -> Vec<ProgramStats> {
-    let mut all: Vec<ProgramStats> = ebpf
-        .programs()
-        .filter_map(|(name, program)| {
-            let fd = program.fd().ok()?;
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-            Some(parse(name, &text))
-        })
-        .collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    all
+    Programs::of(ebpf).stats()
 }
 
 fn parse(name: &str, fdinfo: &str) -> ProgramStats {

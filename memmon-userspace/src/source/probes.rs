@@ -18,7 +18,7 @@ use crate::kernel::{
     load::{self, HookStatus, LoadError, MapSizes},
     plan::{self, Facts},
     probe::{self, ProbeError, VMLINUX_BTF},
-    programs::{self, ProgramStats},
+    programs::{self, ProgramStats, Programs},
 };
 
 /// Why the probes could not be opened.
@@ -207,6 +207,11 @@ impl Probes {
     /// aya's handle, for its log and for benchmarks.
     pub const fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+
+    /// The programs, for their statistics to be read elsewhere.
+    pub fn programs(&self) -> Programs {
+        Programs::of(&self.ebpf)
     }
 
     /// Statistics of the programs.

@@ -53,6 +53,18 @@ impl Board {
         self.over.push_back(Arc::new(alert));
     }
 
+    /// All of them are over: nobody watches any more.
+    pub fn clear_all(&mut self, now: MonoTime) {
+        let on: Vec<(String, u64)> = self
+            .on
+            .iter()
+            .map(|alert| (alert.id.clone(), alert.pages))
+            .collect();
+        for (id, pages) in on {
+            self.clear(&id, pages, now);
+        }
+    }
+
     /// Those that are over first, in the order in which that happened.
     pub fn alerts(&self) -> impl Iterator<Item = &Arc<Alert>> {
         self.over.iter().chain(&self.on)

@@ -16,7 +16,10 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use self::{connection::Connection, socket::Stream};
+use self::{
+    connection::Connection,
+    socket::{Listener, Stream},
+};
 pub use self::{
     feed::{Ask, Feed},
     host::Hosts,
@@ -61,22 +64,30 @@ pub async fn serve(sockets: Vec<Socket>, router: Router, hosts: Hosts, limits: L
     let hosts = Arc::new(hosts);
     let mut accepting = JoinSet::new();
     for socket in sockets {
+        let name = socket.to_string();
+        let listener = match Listener::new(socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!("{name} is not served: {error}");
+                continue;
+            }
+        };
         let connection = Connection {
             router: router.clone(),
-            hosts: socket.is_tcp().then(|| Arc::clone(&hosts)),
+            hosts: listener.is_tcp().then(|| Arc::clone(&hosts)),
             limits,
         };
-        accepting.spawn(accept(socket, connection, Arc::clone(&slots)));
+        accepting.spawn(accept(name, listener, connection, Arc::clone(&slots)));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(socket: Socket, connection: Connection, slots: Arc<Semaphore>) {
+async fn accept(name: String, listener: Listener, connection: Connection, slots: Arc<Semaphore>) {
     // Dropped, and with it ended, when accepting is.
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = open.join_next() => continue,
         };
         match accepted {
@@ -93,7 +104,7 @@ async fn accept(socket: Socket, connection: Connection, slots: Arc<Semaphore>) {
             // The client has gone already.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!("accepting connections on {socket}: {error}");
+                tracing::warn!("accepting connections on {name}: {error}");
                 tokio::time::sleep(BREATH).await;
             }
         }

@@ -2,10 +2,13 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{self, SocketAddr},
     os::{
         fd::{FromRawFd as _, OwnedFd},
-        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+        unix::{
+            self,
+            fs::{FileTypeExt as _, PermissionsExt as _},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -41,12 +44,19 @@ pub enum SocketError {
     Inherited(io::Error),
 }
 
-/// A listening socket.
+/// A listening socket, not yet served.
 #[derive(Debug)]
 pub enum Socket {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp(net::TcpListener),
     /// A UNIX stream socket.
+    Unix(unix::net::UnixListener),
+}
+
+/// One that is served.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
     Unix(UnixListener),
 }
 
@@ -73,7 +83,15 @@ impl fmt::Display for Socket {
     }
 }
 
-impl Socket {
+impl Listener {
+    /// Must be called inside the runtime that serves it.
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Socket::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
     pub(super) async fn accept(&self) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
@@ -85,7 +103,9 @@ impl Socket {
     pub(super) const fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
+}
 
+impl Socket {
     /// Whether another machine can connect.
     pub fn is_reachable_from_elsewhere(&self) -> bool {
         match self {
@@ -99,7 +119,7 @@ impl Socket {
 
 /// Opens what is to be listened on: the sockets that the service manager hands over, or else what `listen` says.
 ///
-/// Must be called once, inside a tokio runtime.
+/// Must be called once.
 ///
 /// # Errors
 /// If a socket cannot be made or used.
@@ -111,7 +131,7 @@ pub fn open(listen: &Listen) -> Result<Vec<Socket>, SocketError> {
     Ok(match listen {
         Listen::Nowhere => Vec::new(),
         Listen::Tcp(address) => vec![tcp(*address)?],
-        Listen::Unix(path) => vec![unix(path)?],
+        Listen::Unix(path) => vec![at_path(path)?],
     })
 }
 
@@ -125,22 +145,22 @@ fn inherited() -> io::Result<Vec<Socket>> {
 }
 
 pub(super) fn from_fd(fd: OwnedFd) -> io::Result<Socket> {
-    let listener = std::net::TcpListener::from(fd);
+    let listener = net::TcpListener::from(fd);
     listener.set_nonblocking(true)?;
     // Its address is one of the internet only if the socket is.
     if listener.local_addr().is_ok() {
-        return TcpListener::from_std(listener).map(Socket::Tcp);
+        return Ok(Socket::Tcp(listener));
     }
-    let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(listener));
+    let listener = unix::net::UnixListener::from(OwnedFd::from(listener));
     listener.local_addr()?;
-    UnixListener::from_std(listener).map(Socket::Unix)
+    Ok(Socket::Unix(listener))
 }
 
 pub(super) fn tcp(address: SocketAddr) -> Result<Socket, SocketError> {
     let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
+        let listener = net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+        Ok(listener)
     };
     bind()
         .map(Socket::Tcp)
@@ -148,16 +168,17 @@ pub(super) fn tcp(address: SocketAddr) -> Result<Socket, SocketError> {
 }
 
 /// Makes the socket, in the place of one that nobody listens on any more.
-pub(super) fn unix(path: &Path) -> Result<Socket, SocketError> {
+pub(super) fn at_path(path: &Path) -> Result<Socket, SocketError> {
     let bind = || {
         let left = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
         if left
-            && let Err(error) = std::os::unix::net::UnixStream::connect(path)
+            && let Err(error) = unix::net::UnixStream::connect(path)
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             std::fs::remove_file(path)?;
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = unix::net::UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
         Ok(listener)
     };

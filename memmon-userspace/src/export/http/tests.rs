@@ -309,8 +309,8 @@ async fn a_unix_socket_replaces_one_that_nobody_listens_on_and_no_other_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("http.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let socket = socket::unix(&path).unwrap();
-    assert!(socket::unix(&path).is_err(), "somebody listens there");
+    let socket = socket::at_path(&path).unwrap();
+    assert!(socket::at_path(&path).is_err(), "somebody listens there");
     assert!(!socket.is_reachable_from_elsewhere());
     let task = tokio::spawn(serve(
         vec![socket],
@@ -328,7 +328,7 @@ async fn a_unix_socket_replaces_one_that_nobody_listens_on_and_no_other_file() {
     task.abort();
     let file = dir.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    assert!(socket::unix(&file).is_err());
+    assert!(socket::at_path(&file).is_err());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 

@@ -5,6 +5,7 @@
 
 mod alarms;
 mod critical;
+mod deliver;
 mod limits;
 mod orders;
 mod outside;
@@ -14,6 +15,7 @@ mod reload;
 mod reporter;
 mod review;
 mod scan;
+mod scrape;
 mod service;
 mod sums;
 mod tags;
@@ -52,7 +54,11 @@ use crate::{
     },
     attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
-    export::journal::{Journal, Message},
+    export::{
+        http,
+        journal::{Journal, Message},
+        metrics::Counters,
+    },
     policy::{MonoTime, Situation, State},
     source::{
         bpf_log,
@@ -127,6 +133,7 @@ struct Agent {
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
+    counters: Counters,
     losses: verify::Losses,
     /// `exact` once the self-test has passed, else `unverified`.
     verified: &'static str,
@@ -186,9 +193,20 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         bpf_log::follow(observer.probes.ebpf())?;
     }
     let started = now();
-    let outside = Outside::open(Bus::System, &observer, tree.clone())?;
+    let sockets = http::open(&config.listen).unwrap_or_else(|error| {
+        degraded.push(format!("no metrics are served: {error}"));
+        Vec::new()
+    });
+    for socket in sockets
+        .iter()
+        .filter(|socket| socket.is_reachable_from_elsewhere())
+    {
+        tracing::warn!("metrics are served to other hosts, unencrypted, on {socket}");
+    }
+    let outside = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
     let mut agent = Agent {
         degraded,
+        counters: Counters::default(),
         sums: Sums::new(observer.probes.has("swap_read")),
         observer,
         config: Arc::new(config),
@@ -262,6 +280,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     }
     service.stopping();
     agent.put_everything_back().await;
+    agent.outside.take_leave().await;
     Ok(())
 }
 

@@ -1,21 +1,27 @@
-//! The thread that deals with everybody but the kernel and systemd: D-Bus clients, reports, tags.
+//! The thread that deals with everybody but the kernel and systemd: D-Bus clients, reports, tags, metrics, alerts.
 //!
 //! It has a runtime of its own and gives way to the loop where CPUs are short: no client can take time from the
 //! reaction to a page. The loop hears from it by bounded channels and looks at them last.
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc, thread, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    CHANNEL,
+    CHANNEL, deliver, now,
     reporter::Reporter,
+    scrape::Scraper,
     tags::{self, TagsHandle},
     view::Ask,
 };
 use crate::{
     action::systemd::Bus,
-    export::dbus::{self, Doors, Order, Signal},
+    config::Config,
+    export::{
+        alerts::Board,
+        dbus::{self, Doors, Order, Signal},
+        http::{self, Hosts, Limits, Socket},
+    },
     runtime::observer::Observer,
     source::cgroup_tree::CgroupTree,
 };
@@ -23,12 +29,18 @@ use crate::{
 /// Signals that may wait for the bus. An alarm and its limit are two; a thousand units at once are not more than
 /// this in the time that the bus takes for them.
 const SIGNALS: usize = 4096;
+/// How long the end of the agent waits for those who are told of alarms.
+const LEAVE: Duration = Duration::from_secs(3);
 /// How much the thread gives way.
 const NICE: i32 = 5;
 
 /// The loop's end of the channels.
 pub(super) struct Outside {
     pub(super) signals: mpsc::Sender<Signal>,
+    /// What is delivered to those who are told of alarms.
+    board: watch::Sender<Board>,
+    /// Closed when everybody was told that takes it.
+    delivered: mpsc::Receiver<()>,
     orders: mpsc::Receiver<Order>,
     asks: mpsc::Receiver<Ask>,
 }
@@ -41,7 +53,18 @@ pub(super) enum Heard {
 
 impl Outside {
     /// Starts the thread; it ends with the value.
-    pub(super) fn open(bus: Bus, observer: &Observer, tree: CgroupTree) -> io::Result<Self> {
+    pub(super) fn open(
+        bus: Bus,
+        observer: &Observer,
+        tree: CgroupTree,
+        config: &Config,
+        sockets: Vec<Socket>,
+    ) -> io::Result<Self> {
+        let (board, to_deliver) = watch::channel(Board::default());
+        let (delivering, delivered) = mpsc::channel(1);
+        let targets = deliver::targets(config);
+        let hosts = Hosts::new(config.http.hosts.iter().cloned());
+        let programs = observer.probes.programs();
         let (signals, to_send) = mpsc::channel(SIGNALS);
         let (to_loop, orders) = mpsc::channel(CHANNEL);
         let (to_show, asks) = mpsc::channel(1);
@@ -60,6 +83,18 @@ impl Outside {
                     orders: to_loop,
                 };
                 tokio::spawn(tags::own(tag_requests, tree.clone()));
+                for target in targets {
+                    tokio::spawn(deliver::to(target, to_deliver.clone(), delivering.clone()));
+                }
+                drop((to_deliver, delivering));
+                let scraper = Scraper {
+                    tree: tree.clone(),
+                    counters: Arc::clone(&counters),
+                    programs,
+                    asks: to_show.clone(),
+                };
+                let routes = http::routes(scraper.feed());
+                tokio::spawn(http::serve(sockets, routes, hosts, Limits::default()));
                 let reporter = Reporter::new(tree, counters, to_show, tags);
                 tokio::spawn(reporter.run(report_requests));
                 dbus::serve(bus, doors, to_send).await;
@@ -67,9 +102,25 @@ impl Outside {
         })?;
         Ok(Self {
             signals,
+            board,
+            delivered,
             orders,
             asks,
         })
+    }
+
+    /// Changes what is delivered.
+    pub(super) fn change_board(&self, change: impl FnOnce(&mut Board)) {
+        self.board.send_modify(change);
+    }
+
+    /// The agent ends: what it has told is over, as nobody will say so later. Waits a moment for targets that answer.
+    pub(super) async fn take_leave(mut self) {
+        self.board.send_modify(|board| board.clear_all(now()));
+        drop(self.board);
+        if tokio::time::timeout(LEAVE, self.delivered.recv()).await.is_err() {
+            tracing::warn!("the agent ends before everybody was told that its alarms are over");
+        }
     }
 
     /// Waits for the next request; `None` if the thread has ended, which it does not before the loop.

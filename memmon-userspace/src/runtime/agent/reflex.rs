@@ -73,9 +73,11 @@ impl Agent {
         self.review_in(self.options.interval);
     }
 
-    fn note_reaction(&self, outcomes: &[Outcome], page_ns: u64, in_force: MonoTime) {
+    fn note_reaction(&mut self, outcomes: &[Outcome], page_ns: u64, in_force: MonoTime) {
         for outcome in outcomes.iter().filter(|outcome| outcome.changed()) {
-            let micros = in_force.since(MonoTime(page_ns)).as_micros();
+            let time = in_force.since(MonoTime(page_ns));
+            self.counters.note_reaction(time);
+            let micros = time.as_micros();
             tracing::info!(
                 unit = outcome.unit,
                 reaction_us = u64::try_from(micros).unwrap_or(u64::MAX),

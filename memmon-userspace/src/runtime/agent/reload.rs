@@ -13,6 +13,10 @@ impl Agent {
                 if config.reaction.write_path != self.config.reaction.write_path {
                     tracing::warn!("reaction.write_path takes effect at the next start");
                 }
+                let (old, new) = (&self.config, &config);
+                if (&old.listen, &old.http, &old.alerts) != (&new.listen, &new.http, &new.alerts) {
+                    tracing::warn!("listen, [http] and [alerts] take effect at the next start");
+                }
                 self.read_counters();
                 self.config = Arc::new(config);
                 self.mark_critical();

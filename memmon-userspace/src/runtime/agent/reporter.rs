@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     sums::Counts,
     tags::{TagsHandle, TagsView},
-    view::{Ask, UnitView, View},
+    view::{Answer, Ask, UnitView, View},
 };
 use crate::{
     export::{
@@ -70,7 +70,10 @@ impl Reporter {
         let counts = Counts::read(&self.counters);
         let stopping = || "memmon is stopping".to_owned();
         self.asks
-            .send(Ask { counts, answer })
+            .send(Ask {
+                counts,
+                answer: Answer::View(answer),
+            })
             .await
             .map_err(|_| stopping())?;
         let view = view.await.map_err(|_| stopping())?;

@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use memmon_common::event::SwapOutKey;
+use memmon_common::event::{StallHistogram, StallKey, SwapOutKey};
 
 use super::{Agent, BLAMED, UNITS};
 use crate::{
-    attribute::{IdLedger, Ledger},
+    attribute::{IdLedger, Ledger, StallLedger},
     config::Priority,
     source::probes::Counters,
 };
@@ -16,8 +16,7 @@ pub(super) struct Counts {
     swap_out: Vec<(SwapOutKey, u64)>,
     /// `None` where the kernel does not tell.
     swap_in: Option<Vec<(u64, u64)>>,
-    /// Nanoseconds.
-    stalls: Vec<(u64, u64)>,
+    stalls: Vec<(StallKey, StallHistogram)>,
 }
 
 impl Counts {
@@ -29,14 +28,10 @@ impl Counts {
                 T::default()
             })
         }
-        let mut stalls: HashMap<u64, u64> = HashMap::new();
-        for (key, histogram) in or_told("stalls", counters.stalls()) {
-            *stalls.entry(key.cgroup).or_default() += histogram.sum_ns;
-        }
         Self {
             swap_out: or_told("swap-outs", counters.swap_out()),
             swap_in: or_told("swap-ins", counters.swap_read()),
-            stalls: stalls.into_iter().collect(),
+            stalls: or_told("stalls", counters.stalls()),
         }
     }
 }
@@ -47,8 +42,8 @@ pub(super) struct Sums {
     pub(super) out: Ledger,
     /// Pages read back; `None` where the kernel does not tell.
     pub(super) back: Option<IdLedger>,
-    /// Nanoseconds in reclaim.
-    pub(super) stalls: IdLedger,
+    /// Time in reclaim.
+    pub(super) stalls: StallLedger,
     critical: HashMap<Arc<str>, Critical>,
 }
 
@@ -65,7 +60,7 @@ impl Sums {
         Self {
             out: Ledger::new(UNITS, BLAMED),
             back: tells_swap_in.then(|| IdLedger::new(UNITS)),
-            stalls: IdLedger::new(UNITS),
+            stalls: StallLedger::new(UNITS),
             critical: HashMap::new(),
         }
     }
@@ -73,6 +68,15 @@ impl Sums {
     /// Pages of `unit` that went out while it was critical.
     pub(super) fn critical_pages(&self, unit: &str) -> u64 {
         self.critical.get(unit).map_or(0, |critical| critical.pages)
+    }
+
+    /// Pages of every unit that lost some while it was critical.
+    pub(super) fn critical(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        let all = self
+            .critical
+            .iter()
+            .map(|(unit, critical)| (unit, critical.pages));
+        all.filter(|(_, pages)| *pages > 0)
     }
 
     fn note_critical(&mut self, is_critical: impl Fn(&str) -> bool) {

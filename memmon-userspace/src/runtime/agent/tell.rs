@@ -24,6 +24,7 @@ fn value(limit: Option<Limit>) -> Option<String> {
 impl Agent {
     /// One journal entry for each limit that changed, should have, or was left to somebody else.
     pub(super) fn tell(&mut self, outcomes: &[Outcome]) {
+        self.counters.note(outcomes);
         for outcome in outcomes {
             if let Some((message, verb)) = message(outcome) {
                 self.tell_one(outcome, message, verb);
@@ -89,13 +90,15 @@ impl Agent {
             reason: Some(&reason),
             ..Entry::new(Message::AlarmRaised, &text)
         });
+        let pages = event.pages + event.suppressed_pages;
+        self.deliver_alarm(&id, decision, alarm.severity, &reason, pages);
         self.signal(Signal::AlarmRaised {
             id,
             unit: decision.unit.clone(),
             severity: alarm.severity,
             reason: alarm.reason.clone(),
             details: Details {
-                pages: event.pages + event.suppressed_pages,
+                pages,
                 priority: event.priority.to_string(),
                 cgroup: decision.cgroup.starts_with('/').then(|| decision.cgroup.clone()),
                 kind: event.reclaimer.kind.as_str().to_owned(),
@@ -118,6 +121,7 @@ impl Agent {
             pages: Some(pages),
             ..Entry::new(Message::AlarmCleared, &text)
         });
+        self.deliver_end(&alarm.id, pages);
         self.signal(Signal::AlarmCleared { id: alarm.id.clone() });
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Agent, Sums, sums::Counts};
+use super::{Agent, Sums, scrape::Raw, sums::Counts};
 use crate::{
     action::Lease,
     config::{Config, Priority},
@@ -18,7 +18,15 @@ use crate::{
 /// A request for a [`View`], with a fresh reading of the counters for the loop to take over.
 pub(super) struct Ask {
     pub(super) counts: Counts,
-    pub(super) answer: oneshot::Sender<View>,
+    pub(super) answer: Answer,
+}
+
+/// What is wanted.
+pub(super) enum Answer {
+    /// Everything that a report says.
+    View(oneshot::Sender<View>),
+    /// Everything that the metrics say.
+    Facts(oneshot::Sender<Raw>),
 }
 
 /// The agent at one moment.
@@ -50,9 +58,11 @@ impl Agent {
     /// Answers a request for a view.
     pub(super) fn show(&mut self, ask: Ask) {
         self.count(&ask.counts);
-        let view = self.view();
         // Whoever asked may have given up.
-        let _ = ask.answer.send(view);
+        match ask.answer {
+            Answer::View(answer) => drop(answer.send(self.view())),
+            Answer::Facts(answer) => drop(answer.send(self.raw())),
+        }
     }
 
     fn view(&mut self) -> View {
@@ -69,7 +79,7 @@ impl Agent {
                 swapout_pages: sums.out.pages_of(unit.name),
                 swapin_pages: sums.back.as_ref().and_then(|back| back.pages_of(unit.name)),
                 critical_pages: sums.critical_pages(unit.name),
-                stall_ns: sums.stalls.pages_of(unit.name),
+                stall_ns: sums.stalls.nanos_of(unit.name),
             })
             .collect();
         let mut blame: Vec<BlameField> = sums

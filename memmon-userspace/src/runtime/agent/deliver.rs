@@ -1,0 +1,60 @@
+//! Who is told of alarms besides the journal and D-Bus.
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Agent, now};
+use crate::{
+    config::Config,
+    export::alerts::{self, Alert, Board, Sender},
+    policy::{Decision, Severity},
+};
+
+/// The targets that the configuration names.
+pub(super) fn targets(config: &Config) -> Vec<Sender> {
+    let alerts = &config.alerts;
+    let managers = alerts
+        .alertmanager
+        .iter()
+        .map(|url| Sender::Alertmanager(url.uri().clone()));
+    let hooks = alerts
+        .webhook
+        .iter()
+        .map(|url| Sender::Webhook(url.uri().clone()));
+    let program = (!alerts.exec.is_empty()).then(|| Sender::Exec(alerts.exec.clone()));
+    managers.chain(hooks).chain(program).collect()
+}
+
+/// Tells one of them; `delivering` is closed when that is done for ever.
+pub(super) async fn to(target: Sender, board: watch::Receiver<Board>, delivering: mpsc::Sender<()>) {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    alerts::deliver(target, host, board).await;
+    drop(delivering);
+}
+
+impl Agent {
+    /// Has an alarm delivered.
+    pub(super) fn deliver_alarm(
+        &self,
+        id: &str,
+        decision: &Decision,
+        severity: Severity,
+        reason: &str,
+        pages: u64,
+    ) {
+        let alert = Alert {
+            id: id.to_owned(),
+            unit: decision.unit.clone(),
+            severity,
+            reason: reason.to_owned(),
+            pages,
+            since: now(),
+            over: None,
+        };
+        self.outside.change_board(|board| board.raise(alert));
+    }
+
+    /// Has its end delivered.
+    pub(super) fn deliver_end(&self, id: &str, pages: u64) {
+        self.outside.change_board(|board| board.clear(id, pages, now()));
+    }
+}
