@@ -5,6 +5,7 @@ mod bpf_toolchain;
 mod build;
 mod check;
 mod live;
+mod package;
 mod run;
 mod setup;
 mod test;
@@ -45,6 +46,8 @@ enum Task {
     },
     /// Run the agent on this machine, or, where it could do nothing, show it in a virtual one.
     Run,
+    /// Build the Debian package.
+    Package,
     /// Run the tests that need this machine's kernel, as root.
     Live {
         /// Only cases whose name contains one of these.
@@ -86,6 +89,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         }
         Task::Check { rules: true } => check::rules()?,
         Task::Check { rules: false } => check::all()?,
+        Task::Package => package::main()?,
         Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Vm(args) => vm::main(args)?,

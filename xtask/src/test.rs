@@ -82,7 +82,12 @@ pub(crate) fn run(skip: &[Part]) -> Result<()> {
 fn one(part: Part) -> Result<()> {
     match part {
         Part::Check => check::all(),
-        Part::Pure => run_command(cargo().args(["nextest", "run", "--locked", "--no-fail-fast"])),
+        // Whatever is checked against programs of others is: a missing one is a failure.
+        Part::Pure => run_command(
+            cargo()
+                .args(["nextest", "run", "--locked", "--no-fail-fast"])
+                .env("MEMMON_TEST_TOOLS", vm::test_programs()?),
+        ),
         Part::Live => live::run(&[]),
         Part::Vm => vm::test(),
     }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup::Cgroup, shell, units, wait};
+use super::{cgroup::Cgroup, package, shell, units, wait};
 
 /// One step back.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub enum Undo {
     ReadUnit(String),
     /// Have systemd read its unit files again.
     DaemonReload,
+    /// Unmount a file system.
+    Unmount(PathBuf),
+    /// Purge the package of memmon, and put the link in its program's place.
+    Package,
 }
 
 /// The list, in a file, so that it outlives the process of the case.
@@ -170,6 +174,8 @@ fn take(step: &Undo) -> Result<()> {
         }
         Undo::RemoveCgroup(path) => Cgroup::at(path).kill_and_remove(),
         Undo::ReadUnit(unit) => units::read_unit(unit),
+        Undo::Unmount(path) => shell::run("umount", &["--lazy", &path.to_string_lossy()]).map(drop),
+        Undo::Package => package::purge_and_link(),
         Undo::DaemonReload => shell::run("systemctl", &["daemon-reload"]).map(drop),
     }
 }

@@ -19,6 +19,8 @@ use crate::vm;
 pub(crate) enum Purpose {
     /// `cargo xtask build` and `run`.
     Build,
+    /// `cargo xtask package`.
+    Package,
     /// `cargo xtask test` and `check`, virtual machines included.
     Test,
 }
@@ -27,6 +29,12 @@ pub(crate) enum Purpose {
 const PROGRAMS: &[(Purpose, &str, &str)] = &[
     (Purpose::Build, "cc", "build-essential"),
     (Purpose::Test, "dbus-daemon", "dbus-daemon"),
+    // The reference parser of OpenMetrics, which is no program.
+    (
+        Purpose::Test,
+        "/usr/lib/python3/dist-packages/prometheus_client/__init__.py",
+        "python3-prometheus-client",
+    ),
     (Purpose::Test, "zstd", "zstd"),
 ];
 
@@ -46,10 +54,8 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     })?;
     let toolchain = bpf::ensure_rustc()?;
     bpf::ensure_linker(&toolchain)?;
-    if purpose >= Purpose::Test {
-        for tool in tools::ALL {
-            step(tool.package, || tools::ensure(tool))?;
-        }
+    for tool in tools::ALL.iter().filter(|tool| tool.needed_for <= purpose) {
+        step(tool.package, || tools::ensure(tool))?;
     }
     eprintln!("xtask: set up in {} s", started.elapsed().as_secs());
     Ok(())

@@ -4,10 +4,13 @@ use std::{fs, process::Command};
 
 use anyhow::Result;
 
+use super::Purpose;
 use crate::build::{cargo, run, target_dir};
 
 /// A cargo subcommand.
 pub(super) struct Tool {
+    /// What it is for.
+    pub(super) needed_for: Purpose,
     /// As in `cargo NAME`.
     pub(super) subcommand: &'static str,
     /// The crate.
@@ -20,6 +23,15 @@ pub(super) struct Tool {
 /// The subcommands that tests and checks need.
 pub(super) const ALL: &[Tool] = &[
     Tool {
+        needed_for: Purpose::Package,
+        subcommand: "deb",
+        package: "cargo-deb",
+        version: "3.8.0",
+        // xz is a program of every Debian: no need for another copy of it.
+        args: &["--debug", "--no-default-features"],
+    },
+    Tool {
+        needed_for: Purpose::Test,
         subcommand: "nextest",
         package: "cargo-nextest",
         version: "0.9.143",
@@ -32,6 +44,7 @@ pub(super) const ALL: &[Tool] = &[
     },
     // Unoptimised: building takes less than half as long, and checking our lock file half a second.
     Tool {
+        needed_for: Purpose::Test,
         subcommand: "deny",
         package: "cargo-deny",
         version: "0.20.2",

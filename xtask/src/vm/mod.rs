@@ -11,6 +11,7 @@ mod disk;
 mod host_sources;
 mod initramfs;
 mod kernel;
+mod monitoring;
 mod payload;
 mod platform;
 mod protocol;
@@ -152,6 +153,8 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
 /// 7.1 the pages of a removed cgroup belong to its slice.
 const EVERYDAY: &[&str] = &[
     "smoke.*",
+    "package.*",
+    "story.*",
     "job.memory-reclaim",
     "reverts.*",
     "operator.override-conf",
@@ -180,6 +183,16 @@ const EVERYDAY: &[&str] = &[
 /// the kernel runs neither program for the last; an emulated machine is slow enough for that to happen when four
 /// units reclaim at once (14 of 29,273 events). memmon reports such events as missed.
 const NOT_ON_NEWEST: [&str; 1] = ["attribution.limit"];
+
+/// Programs that tests on this machine use, ready to be run; the directory that holds them.
+///
+/// # Errors
+/// If they cannot be downloaded or unpacked.
+pub(crate) fn test_programs() -> Result<PathBuf> {
+    require_host_programs()?;
+    let _lock = cache::lock("images")?;
+    Ok(monitoring::ensure()?.programs)
+}
 
 /// What `cargo xtask test` does: the everyday cases on every everyday platform.
 ///

@@ -10,10 +10,15 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::{command::run_quietly, disk, kernel::Kernel, platform::Platform, run::Plan};
-use crate::build;
+use crate::{
+    build,
+    package::{self, Variant},
+};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
+/// Packages of the same program: the second is an upgrade of the first.
+const REVISIONS: [u32; 2] = [1, 2];
 const BINARIES: &[&str] = &["memmon", "memmon-guest", "memmon-workload"];
 
 /// Builds the agent and the guest side, statically linked so that every root's libc will do, and returns the
@@ -35,7 +40,16 @@ pub(crate) fn build() -> Result<PathBuf> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     build::run(&mut cargo)?;
-    Ok(build::target_dir().join(TARGET).join(PROFILE))
+    let dir = build::target_dir().join(TARGET).join(PROFILE);
+    for revision in REVISIONS {
+        let variant = Variant {
+            profile: PROFILE,
+            target: Some(TARGET),
+            revision,
+        };
+        package::pack(&dir.join("memmon"), &dir, &variant)?;
+    }
+    Ok(dir)
 }
 
 /// Makes the disk image in `dir`.
@@ -58,6 +72,11 @@ pub(crate) fn image(
     for name in BINARIES {
         let from = binaries.join(name);
         fs::copy(&from, bin.join(name)).with_context(|| format!("copying {}", from.display()))?;
+    }
+    for revision in REVISIONS {
+        let name = package::file_name(revision);
+        let from = binaries.join(&name);
+        fs::copy(&from, tree.join(name)).with_context(|| format!("copying {}", from.display()))?;
     }
     let packaging = build::root().join("packaging");
     run_quietly(Command::new("cp").arg("-r").arg(packaging).arg(&tree))?;

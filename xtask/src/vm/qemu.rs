@@ -10,7 +10,7 @@ use super::kernel::Kernel;
 /// Without cx16, la57 and pku: with plain `max`, QEMU 7.2 crashes 6.12 guests.
 const CPU: &str = "max,cx16=off,la57=off,pku=off";
 
-/// What the machine finds as /dev/vda to /dev/vdd.
+/// What the machine finds as /dev/vda to /dev/vde.
 #[derive(Clone, Debug)]
 pub(crate) struct Disks {
     /// Root file system; changes are thrown away.
@@ -21,6 +21,8 @@ pub(crate) struct Disks {
     pub(crate) modules: PathBuf,
     /// Empty, for swap.
     pub(crate) scratch: PathBuf,
+    /// Prometheus and Alertmanager, mounted by the cases that need them.
+    pub(crate) monitoring: PathBuf,
 }
 
 /// What the first serial port (the console) and the second (results) are connected to.
@@ -45,6 +47,7 @@ pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Comm
     drive(&mut command, &disks.payload, "readonly=on");
     drive(&mut command, &disks.modules, "readonly=on");
     drive(&mut command, &disks.scratch, "cache=unsafe");
+    drive(&mut command, &disks.monitoring, "readonly=on");
     let mode = match ports {
         Ports::Test { console } => {
             let console = console.to_string_lossy().replace(',', ",,");

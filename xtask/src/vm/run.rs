@@ -14,10 +14,11 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
+    cache,
     command::tail,
     disk,
     kernel::Kernel,
-    payload,
+    monitoring, payload,
     platform::Platform,
     protocol::{Line, Status, Transcript},
     qemu::{self, Disks, Ports},
@@ -162,7 +163,13 @@ pub(crate) fn prepare_disks(
         payload: payload::image(dir, binaries, platform, kernel, plan)?,
         modules: kernel.modules.clone(),
         scratch,
+        monitoring: monitoring()?,
     })
+}
+
+fn monitoring() -> Result<PathBuf> {
+    let _lock = cache::lock("images")?;
+    Ok(monitoring::ensure()?.image)
 }
 
 struct Followed {

@@ -107,6 +107,17 @@ impl Ctx {
         Ok(Agent { unit, since })
     }
 
+    /// The agent of a package that is just being installed.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn agent_of_package(&self) -> Result<Agent> {
+        Ok(Agent {
+            unit: Unit::named(UNIT),
+            since: Cursor::now()?,
+        })
+    }
+
     /// Writes another configuration for the agent, which does not read it by itself.
     ///
     /// # Errors

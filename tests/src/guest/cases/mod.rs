@@ -14,10 +14,12 @@ pub mod main_job;
 pub mod many;
 pub mod modes;
 pub mod operator;
+pub mod package;
 pub mod reverts;
 pub mod self_test;
 pub mod smoke;
 pub mod soak;
+pub mod story;
 pub mod zswap;
 
 use super::Case;
@@ -27,6 +29,8 @@ pub fn all() -> Vec<&'static Case> {
     [
         smoke::CASES,
         main_job::CASES,
+        package::CASES,
+        story::CASES,
         reverts::CASES,
         operator::CASES,
         lifecycle::CASES,
