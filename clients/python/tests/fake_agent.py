@@ -1,4 +1,4 @@
-"""An agent that only keeps books: `fake_agent.py [--refuse TEXT]`, on the bus of DBUS_SYSTEM_BUS_ADDRESS.
+"""An agent that only keeps books, on the bus of DBUS_SYSTEM_BUS_ADDRESS: [--refuse TEXT [--refusals NUMBER]].
 
 Writes one JSON object per line for whatever happens; asks for memory on `UNIT BYTES` on stdin.
 """
@@ -29,6 +29,7 @@ def say(**what):
 
 def main():
     refusal = sys.argv[sys.argv.index("--refuse") + 1] if "--refuse" in sys.argv else ""
+    refusals = int(sys.argv[sys.argv.index("--refusals") + 1]) if "--refusals" in sys.argv else sys.maxsize
     conn = open_dbus_connection("SYSTEM")
     reply = conn.send_and_get_reply(message_bus.RequestName(NAME, 4))
     assert reply.body == (1,), reply.body
@@ -53,7 +54,8 @@ def main():
             if message.header.message_type is not MessageType.method_call:
                 continue
             member, sender = fields[HeaderFields.member], fields[HeaderFields.sender]
-            if member == "TagRegion" and refusal:
+            if member == "TagRegion" and refusal and refusals:
+                refusals -= 1
                 conn.send(new_error(message, "org.freedesktop.DBus.Error.LimitsExceeded", "s", (refusal,)))
             elif member == "TagRegion":
                 last += 1

@@ -202,3 +202,11 @@ def test_the_old_functions_ask_the_agent(bus, start):
     assert client.run("error")[0] == "NotYoursError"
     client.run(ask.format("apply_strategy('protect')"))
     assert client.run("error")[0] == "ValueError"
+
+
+def test_what_was_refused_for_a_limit_is_asked_for_again(bus, start):
+    start(Agent, bus, "--refuse", "busy", "--refusals", "1")
+    client = start(Client, bus)
+    client.run("memmon._agent._LIMITED_PAUSE = 0.5")
+    client.run("guards = [memmon.protect(bytearray(9000), 'a') for _ in range(3)]")
+    wait_for("all are registered", lambda: client.run("all(g.wait_tagged(10) for g in guards)"))

@@ -234,7 +234,7 @@ def test_a_fork_while_threads_lock():
         thread.join()
 
 
-@pytest.mark.parametrize("label", ["", "x" * 256, "a\nb", "\0"])
+@pytest.mark.parametrize("label", ["", "x" * 65, "a\nb", "\0"])
 def test_labels(label):
     with pytest.raises(ValueError, match="label"):
         memmon.protect(b"abc", label)

@@ -30,8 +30,11 @@ PATH = "/org/omnimind/memmon1"
 INTERFACE = "org.omnimind.memmon1.Manager"
 _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 
-# Answers outstanding at a time; the bus allows 128 per connection at the least.
-_IN_FLIGHT = 64
+# Answers outstanding at a time; the agent refuses more than 8.
+_IN_FLIGHT = 4
+# After so many seconds, what was refused for a limit is asked for again: others may have taken theirs back.
+_LIMITED_PAUSE = 10.0
+_LIMITED = "org.freedesktop.DBus.Error.LimitsExceeded"
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0
 
 WAITING, TAGGED, REFUSED, ABSENT = "waiting", "tagged", "refused", "absent"
@@ -66,6 +69,9 @@ class Agent:
         self._tags: set[Tag] = set()
         # In order; a dict, so that what is taken back before it was sent does not pile up.
         self._todo: dict[Tag, None] = {}
+        # Refused for a limit, and when they are asked for again.
+        self._limited: set[Tag] = set()
+        self._ask_again: float | None = None
         self._to_untag: deque[int] = deque()
         # Taken back, but still in the tables above.
         self._gone: deque[Tag] = deque()
@@ -196,7 +202,13 @@ class Agent:
         self._call("GetNameOwner", None, _BUS, "s", (NAME,))
         while True:
             self._send_what_is_due()
-            ready, _, _ = select.select([conn.sock, woken], [], [])
+            pause = None if self._ask_again is None else max(self._ask_again - time.monotonic(), 0)
+            ready, _, _ = select.select([conn.sock, woken], [], [], pause)
+            if self._ask_again is not None and time.monotonic() >= self._ask_again:
+                with self._changed:
+                    # Their state stays until there is another answer.
+                    self._todo.update(dict.fromkeys(self._limited & self._tags))
+                    self._forget_limits()
             if woken in ready:
                 _drain(woken)
             if conn.sock in ready:
@@ -234,18 +246,26 @@ class Agent:
         elif what == "AddMatch" and failed:
             raise ConnectionError(f"the bus refuses to tell about {NAME}: {text}")
         elif tag is not None and failed:
+            if error == _LIMITED:
+                self._limited.add(tag)
+                self._ask_again = self._ask_again or time.monotonic() + _LIMITED_PAUSE
             self._settle(tag, ABSENT if error in _NOBODY else REFUSED, text, None)
         elif tag is not None:
             self._settle(tag, TAGGED, "", message.body[0])
 
+    def _forget_limits(self) -> None:
+        self._limited.clear()
+        self._ask_again = None
+
     def _settle(self, tag: Tag, state: str, reason: str, number: int | None) -> None:
+        news = (tag.state, tag.reason) != (state, reason)
         with self._changed:
             if tag in self._tags:
                 tag.state, tag.reason, tag.id = state, reason, number
             elif number is not None:
                 self._to_untag.append(number)
             self._changed.notify_all()
-        if state == REFUSED:
+        if state == REFUSED and news:
             log.warning("the memmon agent refused to register %r: %s", tag.label, reason)
 
     def _owned_by(self, owner: str) -> None:
@@ -257,6 +277,7 @@ class Agent:
         with self._changed:
             self._sweep()
             self._owner, self._absent = owner, ""
+            self._forget_limits()
             self._to_untag.clear()
             self._in_flight = {
                 serial: entry for serial, entry in self._in_flight.items() if entry[0] != "TagRegion"
@@ -273,6 +294,7 @@ class Agent:
         """Nobody is there to register with."""
         with self._changed:
             self._owner, self._absent = "", reason
+            self._forget_limits()
             self._todo.clear()
             self._to_untag.clear()
             for tag in self._tags:

@@ -20,8 +20,8 @@ from ._pages import PageCounts
 
 log = logging.getLogger("memmon")
 
-LABEL_MAX = 255
-"""Longest label, in bytes of UTF-8."""
+LABEL_MAX = 64
+"""Longest label, in bytes of UTF-8; the agent takes no longer one."""
 
 
 @dataclass(frozen=True)
