@@ -122,7 +122,7 @@ impl Guard<'_> {
         })
     }
 
-    /// What it has now. Residency is looked up in /proc, at some 20 ns per page.
+    /// What it has now. Residency is looked up in /proc, at some 30 ns per page.
     pub fn status(&self) -> Status {
         let pages = self.ranges.iter().map(|range| range.len()).sum::<usize>() / *PAGE;
         let resident: Option<usize> = self.ranges.iter().map(|range| mm::resident(*range)).sum();

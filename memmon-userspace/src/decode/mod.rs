@@ -3,9 +3,9 @@
 pub mod cgroup_file;
 mod event;
 mod host;
-pub mod process;
 mod maps;
 mod page;
+pub mod process;
 mod timestamp;
 
 pub use cgroup_file::{Level, Limit, SwapLevel};
