@@ -4,6 +4,7 @@ mod bench;
 mod bpf_toolchain;
 mod build;
 mod check;
+mod clients;
 mod live;
 mod package;
 mod run;
@@ -53,6 +54,8 @@ enum Task {
         /// Only cases whose name contains one of these.
         cases: Vec<String>,
     },
+    /// Test the client libraries.
+    Clients,
     /// Boot Debian's kernels with a real systemd and run the cases there.
     Vm(vm::VmArgs),
     /// Measure what memmon costs on this machine, as root.
@@ -92,6 +95,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Package => package::main()?,
         Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
+        Task::Clients => clients::test()?,
         Task::Vm(args) => vm::main(args)?,
         Task::Bench { rounds, record, only } => bench::run(rounds, record, &only)?,
     }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     build::{cargo, run as run_command},
-    check, live,
+    check, clients, live,
     setup::{self, Purpose},
     vm,
 };
@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Check,
     /// Tests without a kernel.
     Pure,
+    /// The client libraries: Python's tests and checks, Rust's doc tests.
+    Clients,
     /// Cases on this machine's kernel.
     Live,
     /// Cases in virtual machines.
@@ -30,6 +32,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Check => "check",
             Self::Pure => "pure",
+            Self::Clients => "clients",
             Self::Live => "live",
             Self::Vm => "vm",
         })
@@ -43,7 +46,7 @@ impl fmt::Display for Part {
 pub(crate) fn run(skip: &[Part]) -> Result<()> {
     setup::ensure(Purpose::Test)?;
     let (mut passed, mut failed, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for part in [Part::Check, Part::Pure, Part::Live, Part::Vm] {
+    for part in [Part::Check, Part::Pure, Part::Clients, Part::Live, Part::Vm] {
         if skip.contains(&part) {
             skipped.push(part);
             continue;
@@ -88,6 +91,7 @@ fn one(part: Part) -> Result<()> {
                 .args(["nextest", "run", "--locked", "--no-fail-fast"])
                 .env("MEMMON_TEST_TOOLS", vm::test_programs()?),
         ),
+        Part::Clients => clients::test(),
         Part::Live => live::run(&[]),
         Part::Vm => vm::test(),
     }

@@ -13,4 +13,6 @@ pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };
 pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
+pub use maps::mapping_at;
+pub use page::{PageEvent, PageOut, ProcessId, decode_page};
 pub use timestamp::rfc3339;

@@ -125,7 +125,10 @@ pub struct Counters {
     has_swap_read: bool,
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, OpenError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, OpenError> {
     let map = ebpf.take_map(name).ok_or(OpenError::NoMap(name))?;
     T::try_from(map).map_err(|source| OpenError::Map { name, source })
 }

@@ -7,6 +7,7 @@ mod tools;
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
     time::Instant,
 };
 
@@ -59,6 +60,25 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     }
     eprintln!("xtask: set up in {} s", started.elapsed().as_secs());
     Ok(())
+}
+
+/// Installs a Python that can make virtual environments, if there is none. Debian has that in a package of its own.
+///
+/// # Errors
+/// If it cannot be installed; the message says what to do by hand.
+pub(crate) fn ensure_python() -> Result<()> {
+    let usable = || {
+        let mut python = Command::new("python3");
+        python.args(["-c", "import ensurepip, venv"]);
+        python.output().is_ok_and(|output| output.status.success())
+    };
+    step("python", || {
+        if usable() {
+            return Ok("present".to_owned());
+        }
+        apt::install(&["python3", "python3-venv"])?;
+        Ok("installed python3, python3-venv".to_owned())
+    })
 }
 
 /// Runs one step and says what came of it.

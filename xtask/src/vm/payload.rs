@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{command::run_quietly, disk, kernel::Kernel, platform::Platform, run::Plan};
 use crate::{
-    build,
+    build, clients,
     package::{self, Variant},
 };
 
@@ -20,6 +20,8 @@ const PROFILE: &str = "guest";
 /// Packages of the same program: the second is an upgrade of the first.
 const REVISIONS: [u32; 2] = [1, 2];
 const BINARIES: &[&str] = &["memmon", "memmon-guest", "memmon-workload"];
+/// The Rust client's example, which cargo builds into a directory of its own.
+const EXAMPLE: &str = "examples/service";
 
 /// Builds the agent and the guest side, statically linked so that every root's libc will do, and returns the
 /// directory of the binaries.
@@ -37,6 +39,13 @@ pub(crate) fn build() -> Result<PathBuf> {
         .args(["--package", "memmon", "--package", "memmon-tests"])
         .args(BINARIES.iter().flat_map(|name| ["--bin", name]))
         .env("MEMMON_BPF_OBJECT", &object)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build::run(&mut cargo)?;
+    let mut cargo = build::cargo();
+    cargo
+        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
+        .args(["--package", "memmon-client", "--example", "service"])
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     build::run(&mut cargo)?;
@@ -78,6 +87,13 @@ pub(crate) fn image(
         let from = binaries.join(&name);
         fs::copy(&from, tree.join(name)).with_context(|| format!("copying {}", from.display()))?;
     }
+    let example = binaries.join(EXAMPLE);
+    fs::copy(&example, bin.join("memmon-example-service"))
+        .with_context(|| format!("copying {}", example.display()))?;
+    clients::install_into(&tree.join("python"))?;
+    let service = build::root().join("clients/python/examples/service.py");
+    fs::copy(&service, tree.join("python").join("service.py"))
+        .with_context(|| format!("copying {}", service.display()))?;
     let packaging = build::root().join("packaging");
     run_quietly(Command::new("cp").arg("-r").arg(packaging).arg(&tree))?;
     let run = json!({

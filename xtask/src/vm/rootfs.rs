@@ -17,7 +17,15 @@ use super::{
 };
 
 /// What a root has on top of Debian's essential packages.
-const PACKAGES: &[&str] = &["systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps"];
+const PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "udev",
+    "kmod",
+    "procps",
+    "python3",
+];
 
 /// Files put into every root: (path, content).
 const FILES: &[(&str, &str)] = &[

@@ -3,6 +3,7 @@
 //! To add a topic: write a file with `pub const CASES: &[Case]` and name it here. `smoke.rs` is the example.
 
 pub mod bus;
+pub mod clients;
 pub mod culprits;
 pub mod faults;
 pub mod filters;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<&'static Case> {
         modes::CASES,
         faults::CASES,
         bus::CASES,
+        clients::CASES,
         self_test::CASES,
         culprits::CASES,
         folios::CASES,

@@ -1,0 +1,91 @@
+//! Against an agent on a bus of its own.
+
+use std::time::Duration;
+
+use crate::fake::{Agent, Bus, Event, wait_for};
+use memmon_client::{protect, protected_bytes, use_bus};
+
+const LONG: Duration = Duration::from_secs(20);
+
+// One test, because the connection is one per process.
+#[test]
+fn registrations_follow_agent_and_bus() {
+    let mut bus = Bus::start();
+    use_bus(&bus.address);
+
+    // Nobody is there yet.
+    let buffers: Vec<Vec<u8>> = (0..20).map(|_| vec![0u8; 3 * 4096]).collect();
+    let label = |number: usize| format!("b{number}");
+    let mut guards: Vec<_> = buffers
+        .iter()
+        .enumerate()
+        .map(|(number, buffer)| protect(buffer, &label(number)).expect("usable"))
+        .collect();
+    assert!(!guards[0].wait_tagged(LONG));
+    let status = guards[0].status();
+    assert!(
+        status.locked && status.refused[0].contains("no memmon agent is running"),
+        "{status:?}"
+    );
+
+    // It comes.
+    let first = Agent::start(&bus, "");
+    let mut seen: Vec<Event> = (0..20).map(|_| first.event()).collect();
+    seen.sort_by_key(|event| event.start);
+    let mut expected: Vec<(u64, u64)> = guards
+        .iter()
+        .map(|guard| (guard.ranges()[0].start as u64, guard.ranges()[0].len() as u64))
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(
+        seen.iter()
+            .map(|event| (event.start, event.len))
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert!(
+        guards
+            .iter()
+            .all(|guard| guard.wait_tagged(LONG) && guard.status().tagged)
+    );
+
+    // One is taken back.
+    let gone = guards.remove(3);
+    let id = seen
+        .iter()
+        .find(|event| event.label == "b3")
+        .expect("registered")
+        .id;
+    drop(gone);
+    let event = first.event();
+    assert!(event.untag && event.id == id, "{event:?}");
+
+    // It goes, and another comes.
+    drop(first);
+    wait_for("the loss is noticed", || {
+        !guards.iter().any(|guard| guard.status().tagged)
+    });
+    assert!(guards.iter().all(|guard| guard.status().locked));
+    drop(guards.remove(0));
+    let second = Agent::start(&bus, "");
+    let mut labels: Vec<String> = (0..18).map(|_| second.event().label).collect();
+    labels.sort_unstable();
+    let mut expected: Vec<String> = guards.iter().map(|guard| guard.label().to_owned()).collect();
+    expected.sort_unstable();
+    assert_eq!(labels, expected);
+    assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
+
+    // The bus goes with it, and comes back with one that refuses.
+    bus.stop();
+    drop(second);
+    wait_for("the loss is noticed", || !guards[0].status().tagged);
+    bus.restart();
+    let third = Agent::start(&bus, "1024 regions are the most");
+    wait_for("the refusal", || {
+        guards[0].status().refused == ["not tagged: 1024 regions are the most"]
+    });
+    assert!(guards.iter().all(|guard| guard.status().locked));
+    drop(third);
+    drop(guards);
+    assert_eq!(protected_bytes(), 0);
+}

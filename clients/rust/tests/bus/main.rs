@@ -1,0 +1,5 @@
+//! With an agent, on a bus of its own.
+
+mod agent;
+mod fake;
+mod service;
