@@ -21,16 +21,26 @@ const KEYS: &[(&str, &[&str])] = &[
     ("units", &[]),
     (
         "thresholds",
-        &["ram_critical", "ram_high", "swap_high", "hysteresis"],
+        &[
+            "ram_critical",
+            "ram_high",
+            "swap_high",
+            "compressed_high",
+            "hysteresis",
+            "dwell",
+        ],
     ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
+    ("strategies", &["act", "grace", "cool_down", "actions_per_minute"]),
+    ("proactive", &["enabled", "horizon", "pressure", "daily"]),
+    ("history", &["enabled", "interval", "keep", "size"]),
     ("log", &["level", "bpf_level"]),
 ];
 
 /// Beyond this a duration is taken for a mistake; it also keeps deadlines from overflowing.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-type Parsed<'i> = (Spanned<toml::de::DeString<'i>>, Spanned<DeValue<'i>>);
+pub(super) type Parsed<'i> = (Spanned<toml::de::DeString<'i>>, Spanned<DeValue<'i>>);
 
 /// Reads one file's keys into a draft and collects what is wrong with them.
 pub(super) struct Reader<'a> {
@@ -46,7 +56,7 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             match name {
                 "listen" => self.draft.listen = self.listen(&value).or(self.draft.listen.take()),
-                "units" | "thresholds" | "reaction" | "log" => {
+                "units" | "thresholds" | "reaction" | "strategies" | "proactive" | "history" | "log" => {
                     let name = name.to_owned();
                     self.table(&name, value);
                 }
@@ -66,6 +76,9 @@ impl Reader<'_> {
                 "units" => self.unit(entry),
                 "thresholds" => self.threshold(&entry),
                 "reaction" => self.reaction(&entry),
+                "strategies" => self.strategies(&entry),
+                "proactive" => self.proactive(&entry),
+                "history" => self.history(&entry),
                 _ => self.log(&entry),
             }
         }
@@ -100,6 +113,11 @@ impl Reader<'_> {
         {
             return self.unknown("thresholds", name, &key.span());
         }
+        if name == "dwell" {
+            let set = self.duration("thresholds", name, value);
+            self.draft.dwell = set.or(self.draft.dwell.take());
+            return;
+        }
         let Some(set) = self.fraction("thresholds", name, value) else {
             return;
         };
@@ -107,6 +125,7 @@ impl Reader<'_> {
             "ram_critical" => &mut self.draft.ram_critical,
             "ram_high" => &mut self.draft.ram_high,
             "swap_high" => &mut self.draft.swap_high,
+            "compressed_high" => &mut self.draft.compressed_high,
             _ => &mut self.draft.hysteresis,
         };
         *slot = Some(set);
@@ -197,7 +216,12 @@ impl Reader<'_> {
         }
     }
 
-    fn duration(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Set<Duration>> {
+    pub(super) fn duration(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Set<Duration>> {
         let text = self.string(
             table,
             key,
@@ -218,7 +242,13 @@ impl Reader<'_> {
         None
     }
 
-    fn string(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) -> Option<String> {
+    pub(super) fn string(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        want: &str,
+    ) -> Option<String> {
         if let DeValue::String(text) = value.get_ref() {
             return Some(text.to_string());
         }
@@ -226,7 +256,7 @@ impl Reader<'_> {
         None
     }
 
-    fn set<T>(&self, value: T, span: &Range<usize>) -> Set<T> {
+    pub(super) fn set<T>(&self, value: T, span: &Range<usize>) -> Set<T> {
         let (at, quote) = (self.source.at(span), self.source.quote(span));
         Set {
             value,
@@ -236,7 +266,7 @@ impl Reader<'_> {
         }
     }
 
-    fn reject_type(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) {
+    pub(super) fn reject_type(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>, want: &str) {
         let kind = match value.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -249,7 +279,7 @@ impl Reader<'_> {
         self.reject(table, key, &value.span(), format!("is {kind}: write {want}"));
     }
 
-    fn reject(&mut self, table: &str, key: &str, span: &Range<usize>, problem: String) {
+    pub(super) fn reject(&mut self, table: &str, key: &str, span: &Range<usize>, problem: String) {
         let (at, value) = (self.source.at(span), self.source.quote(span));
         self.errors.push(ConfigError::Value {
             at,
@@ -259,7 +289,7 @@ impl Reader<'_> {
         });
     }
 
-    fn unknown(&mut self, table: &str, key: &str, span: &Range<usize>) {
+    pub(super) fn unknown(&mut self, table: &str, key: &str, span: &Range<usize>) {
         let elsewhere = KEYS
             .iter()
             .find(|(_, keys)| keys.contains(&key))
