@@ -20,6 +20,10 @@ pub mod event_kind {
     pub const CGROUP_RMDIR: u32 = 3;
     /// A [`super::CgroupEvent`]: the last reference to a removed cgroup is gone.
     pub const CGROUP_RELEASE: u32 = 4;
+    /// A [`crate::page::PageRecord`].
+    pub const PAGE: u32 = 5;
+    /// A [`crate::page::TagsGone`].
+    pub const TAGS_GONE: u32 = 6;
 }
 
 /// Who reclaimed a page: the wire values of `reclaimer.kind`.
@@ -111,6 +115,8 @@ pub struct SwapOutEvent {
     pub reclaimer: u64,
     /// Pages of this cgroup that were counted since its last record but got none of their own.
     pub suppressed_pages: u64,
+    /// The folio's address in the kernel: good for nothing but comparison with records of the same moment.
+    pub folio: u64,
     /// One of [`reclaim_kind`].
     pub reclaim_kind: u32,
     /// Pages of this folio.
@@ -122,7 +128,7 @@ pub struct SwapOutEvent {
     /// Name of the reclaiming task, NUL-padded.
     pub comm: [u8; COMM_LEN],
 }
-pod!(SwapOutEvent, size = 72, align = 8);
+pod!(SwapOutEvent, size = 80, align = 8);
 
 /// A cgroup came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,4 +8,5 @@
 pub mod event;
 pub mod names;
 pub mod offsets;
+pub mod page;
 pub mod pod;

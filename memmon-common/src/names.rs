@@ -29,3 +29,20 @@ pub const STALLS: &str = "STALLS";
 pub const EVENTS: &str = "EVENTS";
 /// Ring buffer of [`crate::event::CgroupEvent`].
 pub const CGROUPS: &str = "CGROUPS";
+
+/// Read-only global with the [`crate::page::PageFacts`] of the running kernel.
+pub const PAGE_FACTS: &str = "PAGE_FACTS";
+/// Array of [`crate::page::TagRange`]: those of every process, each process's in one slice.
+pub const TAG_RANGES: &str = "TAG_RANGES";
+/// Hash: process id to [`crate::page::ProcessTags`].
+pub const TAGGED: &str = "TAGGED";
+/// Array of `u64`: one bit per process id modulo [`crate::page::PROCESS_FILTER_BITS`], set if such an id may have tags.
+pub const TAG_FILTER: &str = "TAG_FILTER";
+/// Hash: [`crate::page::RegionKey`] to [`crate::page::RegionState`].
+pub const REGIONS: &str = "REGIONS";
+/// Per-CPU array of [`crate::page::page_total`].
+pub const PAGE_TOTALS: &str = "PAGE_TOTALS";
+/// Array of [`crate::page::Unmapping`], by thread id.
+pub const UNMAPPING: &str = "UNMAPPING";
+/// Ring buffer of [`crate::page::PageRecord`] and [`crate::page::TagsGone`].
+pub const PAGES: &str = "PAGES";

@@ -63,6 +63,7 @@ pub(crate) fn maybe_critical(cgroup: u64) -> bool {
 pub(crate) fn swap_out(
     ctx: &impl EbpfContext,
     now: u64,
+    folio: u64,
     owner: u64,
     culprit: Culprit,
     pages: u64,
@@ -85,6 +86,7 @@ pub(crate) fn swap_out(
         owner,
         reclaimer: culprit.cgroup,
         suppressed_pages: suppressed,
+        folio,
         reclaim_kind: culprit.kind,
         pages: pages as u32,
         tgid: ctx.tgid(),

@@ -75,25 +75,45 @@ impl Typed {
 
 /// Reads a `T` at `base + offset`; `None` if the address is not readable.
 #[inline(always)]
-fn peek<T>(base: u64, offset: u32) -> Option<T> {
+pub(crate) fn peek<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
 
 /// Whether [`cast`] may be called: the verifier removes whatever depends on it where not.
 #[inline(always)]
-fn can_cast() -> bool {
+pub(crate) fn can_cast() -> bool {
     fact!(rdonly_cast) != ABSENT
 }
 
 /// Tells the verifier that `address` points at the structure with this BTF id. Costs one register move.
 #[inline(always)]
-fn cast(address: u64, type_id: u32) -> Typed {
+pub(crate) fn cast(address: u64, type_id: u32) -> Typed {
     // SAFETY: a call by number, as for helpers; the agent replaces the number by the kernel function's. Any
     // address will do: loads through the result are guarded.
     let rdonly_cast: extern "C" fn(*const u8, u32) -> *const u8 =
         unsafe { core::mem::transmute(RDONLY_CAST_MARK as usize) };
     Typed(rdonly_cast(address as *const u8, type_id))
+}
+
+/// Loads the `u64` at `offset` of a structure with this BTF id; 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn load(address: u64, offset: u32, type_id: u32) -> u64 {
+    if can_cast() {
+        cast(address, type_id).u64(offset)
+    } else {
+        peek(address, offset).unwrap_or(0)
+    }
+}
+
+/// As [`load`], of a `u32`.
+#[inline(always)]
+pub(crate) fn load_u32(address: u64, offset: u32, type_id: u32) -> u32 {
+    if can_cast() {
+        cast(address, type_id).u32(offset)
+    } else {
+        peek(address, offset).unwrap_or(0)
+    }
 }
 
 /// The memory cgroup a folio is charged to, as an address; 0 if none.

@@ -9,6 +9,7 @@
 mod emit;
 mod kread;
 mod maps;
+mod page_maps;
 mod probes;
 
 #[cfg(not(test))]

@@ -176,3 +176,31 @@ pub(crate) unsafe fn atomic_add(slot: *mut u64, amount: u64) {
         }
     }
 }
+
+/// Puts `new` in place of `old` and returns what was there: `old` if it succeeded.
+///
+/// # Safety
+/// As for [`atomic_add`].
+#[inline(always)]
+pub(crate) unsafe fn atomic_exchange_if(slot: *mut u64, old: u64, new: u64) -> u64 {
+    // SAFETY: the caller vouches for `slot`; the instruction touches nothing else.
+    unsafe {
+        #[cfg(target_arch = "bpf")]
+        {
+            let found: u64;
+            core::arch::asm!(
+                "r0 = cmpxchg_64({slot} + 0, r0, {new})",
+                slot = in(reg) slot, new = in(reg) new, inout("r0") old => found,
+            );
+            found
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        {
+            let found = *slot;
+            if found == old {
+                *slot = new;
+            }
+            found
+        }
+    }
+}

@@ -77,7 +77,7 @@ fn account<const AGAIN: bool>(ctx: &BtfTracePointContext, folio: Typed) {
     );
     let mut now = 0;
     if let Some(suppressed) = emit::due(owner, pages, &mut now) {
-        emit::swap_out(ctx, now, owner, culprit, pages, suppressed);
+        emit::swap_out(ctx, now, folio.addr(), owner, culprit, pages, suppressed);
     }
 }
 

@@ -7,14 +7,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use zbus::{OwnedObjectPath, OwnedVariant, fdo};
 
 use super::systemd_props::MEMORY_SETTINGS;
+pub(super) use crate::testing::bus::Bus;
 
 const MANAGER: &str = "/org/freedesktop/systemd1";
 /// Where drop-ins are looked for, first directory first.
@@ -25,51 +24,6 @@ const DIRECTORIES: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
 ];
-
-/// A `dbus-daemon` of one's own, ended with the test.
-pub(super) struct Bus {
-    child: Child,
-    pub(super) address: String,
-}
-
-impl Bus {
-    pub(super) fn start(dir: &Path) -> Self {
-        let config = dir.join("bus.conf");
-        let socket = dir.join("bus.socket");
-        fs::write(
-            &config,
-            format!(
-                "<busconfig><type>session</type><listen>unix:path={}</listen><policy context=\"default\">\
-                 <allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>",
-                socket.display()
-            ),
-        )
-        .unwrap();
-        let mut child = Command::new("dbus-daemon")
-            .args(["--nofork", "--print-address=1"])
-            .arg(format!("--config-file={}", config.display()))
-            .stdout(Stdio::piped())
-            // It complains that it may not raise its limit of open files.
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dbus-daemon is needed for this test (Debian: apt install dbus)");
-        let mut address = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut address)
-            .unwrap();
-        Self {
-            child,
-            address: address.trim().to_owned(),
-        }
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What the fake knows of a unit.
 #[derive(Clone, Debug)]

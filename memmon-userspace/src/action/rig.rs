@@ -52,7 +52,7 @@ impl Rig {
         let (executor, _, _) = world.open(options);
         let (jobs, jobs_rx) = mpsc::channel(4);
         let (reports_tx, reports) = mpsc::channel(4);
-        let address = format!("unix:path={}", world.dir.path().join("bus.socket").display());
+        let address = fake_systemd::Bus::address_in(world.dir.path());
         tokio::spawn(work(
             Bus::Address(address),
             world.dir.path().to_owned(),

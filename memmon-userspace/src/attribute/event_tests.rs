@@ -41,6 +41,7 @@ fn swap_out(owner: u64, reclaimer: Option<u64>) -> SwapOut {
         reclaimer,
         pages: 16,
         suppressed_pages: 3,
+        folio: 0,
     }
 }
 

@@ -4,6 +4,7 @@
 //! * [`UnitIndex`] knows which cgroup id belongs to which unit, also for cgroups that are gone.
 //! * [`Ledger`] sums the kernel's per-cgroup counters per unit, across restarts.
 //! * [`Attributed`] is one swap-out with its names.
+//! * [`tags::Tags`] are the regions that processes have declared critical.
 //!
 //! How the runtime drives them, all from the one task that owns the index:
 //!
@@ -24,6 +25,7 @@ mod index;
 mod labels;
 mod ledger;
 mod resolved;
+pub mod tags;
 pub mod unit_name;
 
 pub use event::{Attributed, AttributedReclaimer, attribute};

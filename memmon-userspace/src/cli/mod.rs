@@ -1,6 +1,7 @@
 //! The command line: one subcommand per file; here only which there are and how they end.
 
 pub mod args;
+pub mod ask;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -11,6 +12,8 @@ pub mod output;
 pub mod privilege;
 pub mod report;
 pub mod run;
+pub mod status;
+pub mod table;
 pub mod trace;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +60,8 @@ pub enum Command {
     Trace(trace::Args),
     /// Show the situation, and what is proposed to be done about it, once
     Report(report::Args),
+    /// Show how the running agent is, and what it is doing
+    Status(status::Args),
     /// Show what this kernel and systemd let memmon do, with the reason for each "no"
     Check(check::Args),
     /// Validate or show the configuration
@@ -88,6 +93,7 @@ fn dispatch(command: &Command) -> CliResult {
         Command::Run(args) => run::main(args),
         Command::Trace(args) => trace::main(args),
         Command::Report(args) => report::main(args),
+        Command::Status(args) => status::main(args),
         Command::Check(args) => check::main(args),
         Command::Config(args) => config::main(args),
         Command::Completions(args) => completions::main(args),

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use super::{CliResult, ExitCode, Failure, OrExit as _, args::ConfigArgs, output};
+use serde_json::Value;
+
+use super::{CliResult, ExitCode, Failure, OrExit as _, args::ConfigArgs, ask, output, table};
 use crate::{
     action,
-    decode::Limit,
-    export::json::report::{ReportDocument, UnitField},
+    config::Config,
     runtime::report::{self, ReportError},
 };
+
+/// Units that people are shown; the rest is in the JSON.
+const SHOWN_BLAME: usize = 10;
 
 /// Arguments of `memmon report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,91 +26,155 @@ pub struct Args {
     /// Have the running agent say what it would do
     #[arg(long, conflicts_with = "apply")]
     pub dry_run: bool,
-    /// Which configuration to use.
+    /// Which configuration to use, without asking the agent.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
 
-/// Prints the report.
+/// Prints the report: the running agent's, or, without one or with a configuration of its own, what this process
+/// can find out.
 ///
 /// # Errors
-/// If the configuration is bad, or the situation cannot be read.
+/// If the configuration is bad, or the situation cannot be read; with `--apply` and `--dry-run` if no agent runs,
+/// or it refuses.
 pub fn main(args: &Args) -> CliResult {
     let config = args.config.load()?;
-    if args.apply || args.dry_run {
-        return Err(Failure::message(
-            ExitCode::Unsupported,
-            "memmon report --apply and --dry-run ask the running agent, which this version cannot do yet; \
-             the agent (memmon.service) acts by itself when a page of a critical unit goes to swap",
-        ));
-    }
-    let leases = action::recorded(Path::new("/run/memmon"))
-        .map_err(|error| eprintln!("memmon report: without leases: {error}"))
-        .ok();
-    let document = match report::report(&config, leases.as_deref()) {
-        Err(error @ ReportError::Tree(_)) => return Err(error).or_exit(ExitCode::Unsupported),
-        other => other?,
+    let document = if args.apply || args.dry_run {
+        ask::apply(args.dry_run).map_err(|error| {
+            error.failure("memmon report --apply and --dry-run have the agent do it, which owns the limits")
+        })?
+    } else if args.config.config.is_some() {
+        alone(&config)?
+    } else {
+        match ask::report() {
+            Ok(document) => document,
+            Err(error) => {
+                if !error.is_absent() {
+                    eprintln!("memmon report: without the agent: {error}");
+                }
+                alone(&config)?
+            }
+        }
     };
     if args.json {
-        output::print_line(&serde_json::to_string(&document)?)?;
+        output::print_json(&document)?;
     } else {
         output::print(&human(&document))?;
     }
     Ok(ExitCode::Done)
 }
 
-fn human(document: &ReportDocument) -> String {
-    let system = &document.system;
+fn alone(config: &Config) -> Result<Value, Failure> {
+    let leases = action::recorded(Path::new("/run/memmon"))
+        .map_err(|error| eprintln!("memmon report: without leases: {error}"))
+        .ok();
+    let document = match report::report(config, leases.as_deref()) {
+        Err(error @ ReportError::Tree(_)) => return Err(error).or_exit(ExitCode::Unsupported),
+        other => other?,
+    };
+    Ok(serde_json::to_value(&document)?)
+}
+
+fn human(document: &Value) -> String {
     let mut text = format!(
-        "RAM used {:.0} %, swap used {}, situation {}{}\n\n{:<40} {:<8} {:>9} {:>9} {:>9}  LEASES\n",
-        system.ram_used * 100.0,
-        system.swap_used.map_or_else(
-            || "none set up".to_owned(),
-            |used| format!("{:.0} %", used * 100.0)
-        ),
-        system.situation.as_str(),
-        if system.swap_high { ", swap high" } else { "" },
+        "{}\n\n{:<40} {:<8} {:>9} {:>9} {:>9} {:>11}  LEASES\n",
+        table::system(&document["system"]),
         "UNIT",
         "PRIORITY",
         "MEMORY",
         "SWAP",
         "SWAP MAX",
+        "SWAPPED OUT",
     );
-    for unit in &document.units {
-        text.push_str(&line(unit));
+    let items = |key: &str| document[key].as_array().into_iter().flatten();
+    items("units").for_each(|unit| text += &unit_line(unit));
+    let section = |title: &str, lines: Vec<String>| match lines.as_slice() {
+        [] => String::new(),
+        lines => format!("\n{title}\n{}", lines.concat()),
+    };
+    text += &section(
+        "WHO PUSHED OUT WHOSE PAGES",
+        items("blame").take(SHOWN_BLAME).map(blame_line).collect(),
+    );
+    let regions = items("regions").map(|region| format!("{}\n", table::region(region)));
+    text += &section("TAGGED REGIONS", regions.collect());
+    text += &section("STRATEGIES", items("strategies").map(strategy_line).collect());
+    if document["agent"].is_null() {
+        text += "\nSwapped-out pages, stalls and blame are counted by the agent, and none is running: n/a\n";
     }
-    text.push_str(
-        "\nCounters of swapped pages, stalls and blame need the running agent's D-Bus interface: n/a\n",
-    );
     text
 }
 
-fn line(unit: &UnitField) -> String {
-    let leases: Vec<&str> = unit.leases.iter().flatten().map(|lease| lease.property).collect();
+fn unit_line(unit: &Value) -> String {
+    let leases = unit["leases"].as_array().into_iter().flatten();
+    let leases: Vec<&str> = leases.map(|lease| table::text(&lease["property"])).collect();
     format!(
-        "{:<40} {:<8} {:>9} {:>9} {:>9}  {}\n",
-        unit.unit,
-        unit.priority,
-        unit.memory_bytes.map_or_else(|| "n/a".to_owned(), size),
-        unit.swap_bytes.map_or_else(|| "n/a".to_owned(), size),
-        match unit.limits.swap_max {
-            None => "n/a".to_owned(),
-            Some(Limit::Max) => "max".to_owned(),
-            Some(Limit::Bytes(bytes)) => size(bytes),
-        },
+        "{:<40} {:<8} {:>9} {:>9} {:>9} {:>11}  {}\n",
+        table::text(&unit["unit"]),
+        table::text(&unit["priority"]),
+        table::bytes(&unit["memory_bytes"]),
+        table::bytes(&unit["swap_bytes"]),
+        table::limit(&unit["limits"]["swap_max"]),
+        table::count(&unit["swapout_pages"]),
         leases.join(" ")
     )
 }
 
-/// Bytes in the largest unit that leaves a whole part.
-fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return format!("{value:.0} {unit}");
+fn blame_line(blame: &Value) -> String {
+    let reclaimer = blame["reclaimer"].as_str().unwrap_or("-");
+    format!(
+        "{:>11} pages of {} by {reclaimer} ({})\n",
+        table::count(&blame["pages"]),
+        table::text(&blame["victim"]),
+        table::text(&blame["kind"]),
+    )
+}
+
+fn strategy_line(strategy: &Value) -> String {
+    let unit = strategy["unit"].as_str().map(|unit| format!(" {unit}"));
+    let amount = strategy["amount"].as_u64();
+    let amount = amount.map(|_| format!(" {}", table::bytes(&strategy["amount"])));
+    let error = strategy["error"].as_str().map(|why| format!("; failed: {why}"));
+    format!(
+        "{}{}{}{}: {}{}\n",
+        table::text(&strategy["action"]),
+        unit.unwrap_or_default(),
+        amount.unwrap_or_default(),
+        if strategy["applied"] == true {
+            " (applied)"
+        } else {
+            ""
+        },
+        table::text(&strategy["reason"]),
+        error.unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_units_blame_regions_and_strategies() {
+        let example = include_str!("../../../packaging/schemas/examples/memmon.report.1.json");
+        let mut document: Value = serde_json::from_str(example).expect("JSON");
+        let text = human(&document);
+        for part in [
+            "RAM used 83 %, swap used 12 %, situation high",
+            "omnimind.service                         critical     4 GiB",
+            "2 pages of omnimind.service by backup.service (direct)",
+            "omnimind.service embeddings, pid 412: 512 pages, 2 swapped out so far",
+            "reclaim_cache backup.service 256 MiB: its file cache",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
         }
-        value /= 1024.0;
+        assert!(!text.contains("none is running"));
+        document["agent"] = Value::Null;
+        document["blame"] = Value::Null;
+        let text = human(&document);
+        assert!(
+            text.contains("none is running") && !text.contains("WHO PUSHED"),
+            "{text}"
+        );
     }
-    format!("{value:.1} TiB")
 }

@@ -27,6 +27,8 @@ fn every_line_of_the_contract_parses() {
         "memmon report --json",
         "memmon report --apply",
         "memmon report --dry-run",
+        "memmon status",
+        "memmon status --json",
         "memmon check --self-test --json",
         "memmon config check",
         "memmon config check F",
@@ -56,7 +58,7 @@ fn bad_values_are_usage_errors_that_name_value_and_remedy() {
         ("memmon trace --unit a[", ["'a['", "--unit", "close it"]),
         ("memmon report --apply --dry-run", ["--apply", "--dry-run", ""]),
         ("memmon completions csh", ["'csh'", "fish", "zsh"]),
-        ("memmon status", ["'status'", "", ""]),
+        ("memmon statsu", ["'statsu'", "", ""]),
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), i32::from(ExitCode::Usage as u8), "{line}");

@@ -29,6 +29,8 @@ pub struct SwapOut {
     pub pages: u64,
     /// Pages of the same cgroup since its previous record that were only counted.
     pub suppressed_pages: u64,
+    /// Which folio: for comparison with [`super::PageOut::folio`] only.
+    pub folio: u64,
 }
 
 /// Who pushed a page out.
@@ -198,7 +200,7 @@ pub enum DecodeError {
     },
 }
 
-fn read<T: pod::Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+pub(super) fn read<T: pod::Pod>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
     pod::read_from(bytes).ok_or(DecodeError::Short {
         what,
         got: bytes.len(),
@@ -225,7 +227,6 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
 }
 
 fn swap_out(raw: &SwapOutEvent) -> Result<Event, DecodeError> {
-    let comm_len = raw.comm.iter().position(|&b| b == 0).unwrap_or(raw.comm.len());
     Ok(Event::SwapOut(SwapOut {
         ts_ns: raw.header.ts_ns,
         owner: raw.owner,
@@ -233,11 +234,18 @@ fn swap_out(raw: &SwapOutEvent) -> Result<Event, DecodeError> {
             kind: ReclaimKind::try_from(u64::from(raw.reclaim_kind))?,
             cgroup_id: (raw.reclaimer != 0).then_some(raw.reclaimer),
             pid: raw.tgid,
-            comm: String::from_utf8_lossy(&raw.comm[..comm_len]).into_owned(),
+            comm: comm(&raw.comm),
         },
         pages: raw.pages.into(),
         suppressed_pages: raw.suppressed_pages,
+        folio: raw.folio,
     }))
+}
+
+/// A NUL-padded task name.
+pub(super) fn comm(raw: &[u8]) -> String {
+    let len = raw.iter().position(|&b| b == 0).unwrap_or(raw.len());
+    String::from_utf8_lossy(&raw[..len]).into_owned()
 }
 
 fn cgroup(raw: &CgroupEvent, change: CgroupChange) -> Result<Event, DecodeError> {

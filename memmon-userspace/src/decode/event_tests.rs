@@ -12,12 +12,13 @@ fn raw_swap_out() -> SwapOutEvent {
     SwapOutEvent {
         header: EventHeader {
             kind: event_kind::SWAP_OUT,
-            size: 72,
+            size: 80,
             ts_ns: 5,
         },
         owner: 1765,
         reclaimer: 0,
         suppressed_pages: 7,
+        folio: 0xffff_ea00_0000_1000,
         reclaim_kind: reclaim_kind::KSWAPD,
         pages: 512,
         tgid: 45,
@@ -56,6 +57,7 @@ fn a_swap_out_keeps_every_field() {
         },
         pages: 512,
         suppressed_pages: 7,
+        folio: 0xffff_ea00_0000_1000,
     };
     assert_eq!(decode(bytes_of(&raw_swap_out())), Ok(Event::SwapOut(expected)));
 }

@@ -3,6 +3,9 @@
 pub mod cgroup_file;
 mod event;
 mod host;
+pub mod process;
+mod maps;
+mod page;
 mod timestamp;
 
 pub use cgroup_file::{Level, Limit, SwapLevel};
@@ -10,4 +13,6 @@ pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };
 pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
+pub use maps::mapping_at;
+pub use page::{PageEvent, PageOut, ProcessId, decode_page};
 pub use timestamp::rfc3339;

@@ -2,11 +2,12 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, Program, ProgramError},
+    programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError},
 };
 use memmon_common::{
     names,
     offsets::{ABSENT, KernelFacts, RDONLY_CAST_MARK, Settings},
+    page::PageFacts,
     pod,
 };
 
@@ -52,7 +53,30 @@ pub struct MapSizes {
     pub swap_out: Option<u32>,
     /// Bytes of the ring buffer of swap-out records.
     pub events: Option<u32>,
+    /// Bytes of the ring buffer of page records.
+    pub pages: Option<u32>,
 }
+
+/// Maps of unit level that page level does not use, and the least size each can have.
+const UNIT_MAPS: &[(&str, u32)] = &[
+    (names::SWAP_OUT, 1),
+    (names::SWAP_WRITE, 1),
+    (names::SWAP_READ, 1),
+    (names::HANDLED, 1),
+    (names::CRITICAL, 1),
+    (names::STALLED, 1),
+    (names::STALLS, 1),
+    (names::EVENTS, 4096),
+    (names::CGROUPS, 4096),
+];
+/// The same the other way round.
+const PAGE_MAPS: &[(&str, u32)] = &[
+    (names::TAG_RANGES, 1),
+    (names::TAGGED, 1),
+    (names::REGIONS, 1),
+    (names::UNMAPPING, 1),
+    (names::PAGES, 4096),
+];
 
 /// What became of one planned hook.
 #[derive(Clone, Debug)]
@@ -71,6 +95,83 @@ pub struct Loaded {
     pub hooks: Vec<HookStatus>,
 }
 
+/// An object whose maps exist, and whose programs can be attached.
+pub struct Object {
+    /// aya's handle: maps and programs.
+    pub ebpf: Ebpf,
+    btf: Btf,
+}
+
+/// Creates the maps of the page-level programs, apart from those of [`load`].
+///
+/// # Errors
+/// If the object cannot be loaded.
+pub fn page_object(
+    facts: &KernelFacts,
+    pages: &PageFacts,
+    settings: &Settings,
+    sizes: MapSizes,
+) -> Result<Object, LoadError> {
+    let mut entries = UNIT_MAPS.to_vec();
+    entries.extend(sizes.pages.map(|bytes| (names::PAGES, bytes)));
+    object(facts, pages, settings, &entries, 0)
+}
+
+fn object(
+    facts: &KernelFacts,
+    pages: &PageFacts,
+    settings: &Settings,
+    entries: &[(&'static str, u32)],
+    log_level: u8,
+) -> Result<Object, LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    let btf = Btf::from_sys_fs()?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .override_global(names::KERNEL_FACTS, pod::bytes_of(facts), true)
+        .override_global(names::PAGE_FACTS, pod::bytes_of(pages), true)
+        .override_global(names::SETTINGS, pod::bytes_of(settings), true)
+        .override_global(aya_log::LEVEL, &log_level, false);
+    for &(name, size) in entries {
+        loader.map_max_entries(name, size);
+    }
+    let ebpf = loader.load(&with_casts(OBJECT, facts.rdonly_cast))?;
+    Ok(Object { ebpf, btf })
+}
+
+impl Object {
+    /// Attaches one hook, if the plan has an attachment for it.
+    pub fn attach(&mut self, planned: &PlannedHook) -> HookStatus {
+        let attached = match &planned.attach {
+            Ok(attach) => attach_one(&mut self.ebpf, attach, &self.btf),
+            Err(reason) => Err(reason.clone()),
+        };
+        HookStatus {
+            planned: planned.clone(),
+            attached,
+        }
+    }
+
+    /// Takes a hook off again, with `reason` as its status from now on.
+    pub fn detach(&mut self, status: &mut HookStatus, reason: String) {
+        if let (Ok(()), Ok(attach)) = (&status.attached, &status.planned.attach)
+            && let Some(program) = self.ebpf.program_mut(&attach.program)
+        {
+            // Fails only if it is not loaded.
+            let _ = match program {
+                Program::FEntry(program) => program.unload(),
+                Program::FExit(program) => program.unload(),
+                Program::BtfTracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+        status.attached = Err(reason);
+    }
+}
+
 /// Loads the object and attaches every hook that the plan has an attachment for.
 ///
 /// # Errors
@@ -83,43 +184,26 @@ pub fn load(
     sizes: MapSizes,
     log_level: u8,
 ) -> Result<Loaded, LoadError> {
-    if OBJECT.is_empty() {
-        return Err(LoadError::NoObject);
-    }
-    let btf = Btf::from_sys_fs()?;
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(None)
-        .override_global(names::KERNEL_FACTS, pod::bytes_of(facts), true)
-        .override_global(names::SETTINGS, pod::bytes_of(settings), true)
-        .override_global(aya_log::LEVEL, &log_level, false);
-    if let Some(entries) = sizes.swap_out {
-        loader.map_max_entries(names::SWAP_OUT, entries);
-    }
-    if let Some(bytes) = sizes.events {
-        loader.map_max_entries(names::EVENTS, bytes);
-    }
-    let mut ebpf = loader.load(&with_casts(OBJECT, facts.rdonly_cast))?;
+    let mut entries = PAGE_MAPS.to_vec();
+    entries.extend(sizes.swap_out.map(|entries| (names::SWAP_OUT, entries)));
+    entries.extend(sizes.events.map(|bytes| (names::EVENTS, bytes)));
+    let mut object = object(facts, &PageFacts::UNKNOWN, settings, &entries, log_level)?;
     let mut hooks = Vec::with_capacity(plan.len());
     for planned in plan {
-        let attached = match &planned.attach {
-            Ok(attach) => attach_one(&mut ebpf, attach, &btf),
-            Err(reason) => Err(reason.clone()),
-        };
-        if let (true, Err(reason)) = (planned.required, &attached) {
-            let reason = reason.clone();
+        let status = object.attach(planned);
+        if let (true, Err(reason)) = (planned.required, &status.attached) {
             return Err(LoadError::Required {
                 role: planned.role,
                 purpose: planned.purpose,
-                reason,
+                reason: reason.clone(),
             });
         }
-        hooks.push(HookStatus {
-            planned: planned.clone(),
-            attached,
-        });
+        hooks.push(status);
     }
-    Ok(Loaded { ebpf, hooks })
+    Ok(Loaded {
+        ebpf: object.ebpf,
+        hooks,
+    })
 }
 
 /// Turns the marked calls into calls of the kernel function with this BTF id.
@@ -160,12 +244,17 @@ fn attach_one(ebpf: &mut Ebpf, attach: &Attach, btf: &Btf) -> Result<(), String>
             program.load(attach.target, btf)?;
             program.attach().map(drop)
         }),
+        HookKind::Fexit => <&mut FExit>::try_from(program).and_then(|program| {
+            program.load(attach.target, btf)?;
+            program.attach().map(drop)
+        }),
     };
-    if let (HookKind::Fentry, Err(ProgramError::LoadError { io_error, .. })) = (attach.kind, &done)
+    if let (HookKind::Fentry | HookKind::Fexit, Err(ProgramError::LoadError { io_error, .. })) =
+        (attach.kind, &done)
         && matches!(io_error.raw_os_error(), Some(EPERM | ENOTSUPP))
     {
         return Err(format!(
-            "this kernel does not let fentry programs be loaded: {io_error}"
+            "this kernel does not let fentry and fexit programs be loaded: {io_error}"
         ));
     }
     done.map_err(|error| {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub mod pages;
+
 /// How a program hangs on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
@@ -9,25 +11,29 @@ pub enum HookKind {
     TpBtf,
     /// Entry of a kernel function: needs the function in BTF and a kernel with BPF trampolines.
     Fentry,
+    /// Exit of a kernel function, with its arguments and result: as [`Self::Fentry`].
+    Fexit,
 }
 
 /// One way of filling a role.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    kind: HookKind,
-    target: &'static str,
-    /// Name of the program; for fentry the index of the folio argument is appended as `_N`.
-    program: &'static str,
+pub(super) struct Candidate {
+    pub(super) kind: HookKind,
+    pub(super) target: &'static str,
+    /// Name of the program.
+    pub(super) program: &'static str,
+    /// The index of the folio argument is appended to the name as `_N`.
+    pub(super) by_index: bool,
 }
 
 /// A job to be done in the kernel, and the ways of doing it, best first.
-struct Role {
-    name: &'static str,
-    purpose: &'static str,
-    required: bool,
-    candidates: &'static [Candidate],
+pub(super) struct Role {
+    pub(super) name: &'static str,
+    pub(super) purpose: &'static str,
+    pub(super) required: bool,
+    pub(super) candidates: &'static [Candidate],
     /// Facts without which the program must not be attached.
-    needs: &'static [&'static str],
+    pub(super) needs: &'static [&'static str],
 }
 
 /// Fact, present if a task can be preempted inside a tracepoint.
@@ -37,11 +43,12 @@ pub const OBJCG_OWNS: &str = "folio.memcg_data is an obj_cgroup";
 /// Fact: the way from an `obj_cgroup` to its `mem_cgroup`.
 pub const OBJCG_MEMCG: &str = "obj_cgroup.memcg";
 
-const fn tp(target: &'static str, program: &'static str) -> Candidate {
+pub(super) const fn tp(target: &'static str, program: &'static str) -> Candidate {
     Candidate {
         kind: HookKind::TpBtf,
         target,
         program,
+        by_index: false,
     }
 }
 
@@ -50,6 +57,7 @@ const fn fentry(target: &'static str, program: &'static str) -> Candidate {
         kind: HookKind::Fentry,
         target,
         program,
+        by_index: true,
     }
 }
 
@@ -253,6 +261,7 @@ pub struct Attach {
 pub fn targets() -> impl Iterator<Item = (HookKind, &'static str)> {
     ROLES
         .iter()
+        .chain(pages::ROLES)
         .flat_map(|role| role.candidates)
         .map(|c| (c.kind, c.target))
 }
@@ -263,13 +272,17 @@ pub fn plan(facts: &Facts) -> Vec<PlannedHook> {
         .iter()
         // Where a program is never interrupted by itself, a second one would only cost.
         .filter(|role| role.name != "swap_out_again" || facts.value(PREEMPTIBLE).is_some())
-        .map(|role| PlannedHook {
-            role: role.name,
-            purpose: role.purpose,
-            required: role.required,
-            attach: choose(role, facts),
-        })
+        .map(|role| decide(role, facts))
         .collect()
+}
+
+fn decide(role: &Role, facts: &Facts) -> PlannedHook {
+    PlannedHook {
+        role: role.name,
+        purpose: role.purpose,
+        required: role.required,
+        attach: choose(role, facts),
+    }
 }
 
 fn choose(role: &Role, facts: &Facts) -> Result<Attach, String> {
@@ -311,12 +324,13 @@ fn usable(candidate: &Candidate, facts: &Facts) -> Result<String, String> {
     match candidate.kind {
         HookKind::TpBtf if facts.tracepoints.contains(target) => Ok(candidate.program.to_owned()),
         HookKind::TpBtf => Err(format!("no BTF tracepoint {target}")),
-        HookKind::Fentry => {
+        HookKind::Fentry | HookKind::Fexit => {
             if let Some(reason) = &facts.no_fentry {
                 return Err(reason.clone());
             }
             match facts.functions.get(target) {
                 None => Err(format!("no function {target} in BTF")),
+                Some(_) if !candidate.by_index => Ok(candidate.program.to_owned()),
                 Some(Some(index @ (0 | 1))) => Ok(format!("{}_{index}", candidate.program)),
                 Some(Some(index)) => Err(format!(
                     "{target} has its folio as argument {index}, where none was foreseen"

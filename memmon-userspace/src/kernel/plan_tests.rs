@@ -5,7 +5,7 @@ use super::*;
 /// A kernel that has everything, as Debian's 7.3.
 fn complete() -> Facts {
     let mut facts = Facts::default();
-    for name in ROLES.iter().flat_map(|role| role.needs) {
+    for name in ROLES.iter().chain(pages::ROLES).flat_map(|role| role.needs) {
         facts.values.insert(name, Some(8));
     }
     for (kind, target) in targets() {
@@ -13,7 +13,7 @@ fn complete() -> Facts {
             HookKind::TpBtf => {
                 facts.tracepoints.insert(target.to_owned());
             }
-            HookKind::Fentry => {
+            HookKind::Fentry | HookKind::Fexit => {
                 facts.functions.insert(target.to_owned(), Some(1));
             }
         }
@@ -116,5 +116,49 @@ fn the_second_program_is_for_preemptible_tracepoints_only() {
         roles,
         ["swap_out", "swap_out_again"],
         "it has to be attached, and so to run, after the first"
+    );
+}
+
+fn page_hook(facts: &Facts, role: &str) -> Result<(String, &'static str), String> {
+    let planned = pages::plan(facts)
+        .into_iter()
+        .find(|hook| hook.role == role)
+        .expect("a role of the table");
+    planned.attach.map(|attach| (attach.program, attach.target))
+}
+
+#[test]
+fn the_function_that_takes_the_reference_decides_the_program() {
+    let mut facts = complete();
+    facts.functions.remove("folio_dup_swap");
+    let entry = ("page_commit_entry".to_owned(), "swap_duplicate");
+    assert_eq!(page_hook(&facts, pages::PAGE_COMMIT), Ok(entry));
+    let mut facts = complete();
+    facts.functions.remove("swap_duplicate");
+    let folio = ("page_commit_folio".to_owned(), "folio_dup_swap");
+    assert_eq!(page_hook(&facts, pages::PAGE_COMMIT), Ok(folio));
+    facts.functions.remove("folio_dup_swap");
+    let reason = page_hook(&facts, pages::PAGE_COMMIT).expect_err("neither is there");
+    assert!(
+        reason.contains("swap_duplicate") && reason.contains("folio_dup_swap"),
+        "{reason}"
+    );
+    assert!(
+        page_hook(&facts, pages::PAGE_WALK).is_ok(),
+        "the walk needs neither"
+    );
+}
+
+#[test]
+fn page_level_says_which_field_it_misses() {
+    let mut facts = complete();
+    facts.values.insert("mm_struct.owner", None);
+    for role in [pages::PAGE_UNMAP, pages::PAGE_COMMIT, pages::PAGE_WALK] {
+        let reason = page_hook(&facts, role).expect_err("whose page it is cannot be told");
+        assert!(reason.contains("mm_struct.owner"), "{reason}");
+    }
+    assert!(
+        plan(&facts).iter().all(|hook| hook.attach.is_ok()),
+        "units need it not"
     );
 }

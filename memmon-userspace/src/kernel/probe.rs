@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use memmon_common::offsets::{ABSENT, KernelFacts};
+use memmon_common::{
+    offsets::{ABSENT, KernelFacts},
+    page::PageFacts,
+};
 
 use super::{
     btf::{Btf, BtfError},
@@ -53,7 +56,7 @@ pub fn read_btf(path: &Path) -> Result<Btf, ProbeError> {
 /// Looks up everything the plan may ask for.
 pub fn facts(btf: &Btf) -> Facts {
     let mut facts = Facts {
-        values: values(btf).into_iter().collect(),
+        values: values(btf).into_iter().chain(page_values(btf)).collect(),
         ..Facts::default()
     };
     for (kind, target) in plan::targets() {
@@ -63,7 +66,7 @@ pub fn facts(btf: &Btf) -> Facts {
                     facts.tracepoints.insert(target.to_owned());
                 }
             }
-            HookKind::Fentry => {
+            HookKind::Fentry | HookKind::Fexit => {
                 if btf.has_function(target) {
                     let index = btf.parameter_pointing_at(target, &["folio", "page"]);
                     facts.functions.insert(target.to_owned(), index);
@@ -138,6 +141,87 @@ fn values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
         ("type obj_cgroup", btf.struct_id("obj_cgroup")),
         ("type scan_control", btf.struct_id("scan_control")),
     ]
+}
+
+/// What page level needs besides, likewise.
+fn page_values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
+    let offset =
+        |structure: &str, path: &str| btf.member(structure, path).map(super::btf::Member::byte_offset);
+    let folio_or_page = |path: &str| offset("folio", path).or_else(|| offset("page", path));
+    vec![
+        ("folio.mapping", folio_or_page("mapping")),
+        ("folio.index", folio_or_page("index")),
+        ("folio.private", folio_or_page("private")),
+        ("size of page", btf.size_of("page")),
+        ("vm_area_struct.vm_start", offset("vm_area_struct", "vm_start")),
+        ("vm_area_struct.vm_end", offset("vm_area_struct", "vm_end")),
+        ("vm_area_struct.vm_pgoff", offset("vm_area_struct", "vm_pgoff")),
+        ("vm_area_struct.vm_mm", offset("vm_area_struct", "vm_mm")),
+        ("mm_struct.owner", offset("mm_struct", "owner")),
+        ("mm_struct.mm_users", offset("mm_struct", "mm_users")),
+        ("task_struct.tgid", offset("task_struct", "tgid")),
+        (
+            "task_struct.start_boottime",
+            offset("task_struct", "start_boottime"),
+        ),
+        ("task_struct.comm", offset("task_struct", "comm")),
+        ("task_struct.signal", offset("task_struct", "signal")),
+        ("signal_struct.live", offset("signal_struct", "live")),
+        ("anon_vma.rb_root", offset("anon_vma", "rb_root.rb_root.rb_node")),
+        ("anon_vma_chain.vma", offset("anon_vma_chain", "vma")),
+        ("anon_vma_chain.rb", offset("anon_vma_chain", "rb")),
+        (
+            "anon_vma_chain.rb.rb_left",
+            offset("anon_vma_chain", "rb.rb_left"),
+        ),
+        (
+            "anon_vma_chain.rb.rb_right",
+            offset("anon_vma_chain", "rb.rb_right"),
+        ),
+        (
+            "anon_vma_chain.rb_subtree_last",
+            offset("anon_vma_chain", "rb_subtree_last"),
+        ),
+        ("type anon_vma", btf.struct_id("anon_vma")),
+        ("type anon_vma_chain", btf.struct_id("anon_vma_chain")),
+        ("type vm_area_struct", btf.struct_id("vm_area_struct")),
+        ("type mm_struct", btf.struct_id("mm_struct")),
+        ("type task_struct", btf.struct_id("task_struct")),
+    ]
+}
+
+/// Puts the facts into the form the page-level programs read; `all` = a record for every page.
+pub fn page_facts(facts: &Facts, all: bool) -> PageFacts {
+    let get = |name: &str| facts.value(name).unwrap_or(ABSENT);
+    PageFacts {
+        folio_mapping: get("folio.mapping"),
+        folio_index: get("folio.index"),
+        folio_private: get("folio.private"),
+        page_size: get("size of page"),
+        vma_start: get("vm_area_struct.vm_start"),
+        vma_end: get("vm_area_struct.vm_end"),
+        vma_pgoff: get("vm_area_struct.vm_pgoff"),
+        vma_mm: get("vm_area_struct.vm_mm"),
+        mm_owner: get("mm_struct.owner"),
+        mm_users: get("mm_struct.mm_users"),
+        task_tgid: get("task_struct.tgid"),
+        task_start: get("task_struct.start_boottime"),
+        task_comm: get("task_struct.comm"),
+        task_signal: get("task_struct.signal"),
+        signal_live: get("signal_struct.live"),
+        anon_root: get("anon_vma.rb_root"),
+        chain_vma: get("anon_vma_chain.vma"),
+        chain_node: get("anon_vma_chain.rb"),
+        chain_left: get("anon_vma_chain.rb.rb_left"),
+        chain_right: get("anon_vma_chain.rb.rb_right"),
+        chain_last: get("anon_vma_chain.rb_subtree_last"),
+        type_anon_vma: get("type anon_vma"),
+        type_chain: get("type anon_vma_chain"),
+        type_vma: get("type vm_area_struct"),
+        type_mm: get("type mm_struct"),
+        type_task: get("type task_struct"),
+        all: all.into(),
+    }
 }
 
 /// Whether tracepoints run under SRCU, and so with preemption on (from 7.0). Up to 6.12 the same SRCU domain

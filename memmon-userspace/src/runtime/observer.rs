@@ -9,7 +9,7 @@ use crate::{
     attribute::{LifeUpdate, ScanUpdate, UnitIndex},
     decode::{self, Event, SwapOut},
     source::{
-        cgroup_tree::{CgroupTree, CgroupTreeError},
+        cgroup_tree::{CgroupTree, CgroupTreeError, Scan},
         probes::{OpenError, Options, Probes},
         ring::Ring,
     },
@@ -30,15 +30,6 @@ pub enum ObserveError {
     /// A ring buffer could not be waited for.
     #[error("waiting for a ring buffer: {0}")]
     Ring(#[from] io::Error),
-}
-
-/// What a change in the cgroup tree means for the index.
-#[derive(Debug)]
-pub enum TreeUpdate {
-    /// One cgroup came or went.
-    Life(LifeUpdate),
-    /// The whole tree was read again.
-    Scan(ScanUpdate),
 }
 
 /// Which ring has something to say.
@@ -112,11 +103,12 @@ impl Observer {
         }
     }
 
-    /// Takes over every waiting cgroup record; reads the tree again if a record was lost or did not suffice.
+    /// Takes over every waiting cgroup record; `true` if the tree has to be read again, because a record was lost or
+    /// did not suffice: with [`Self::scan`], or elsewhere and [`Self::take_scan`].
     ///
     /// # Errors
-    /// If the tree or the counters cannot be read.
-    pub fn drain_cgroups(&mut self) -> Result<Vec<TreeUpdate>, ObserveError> {
+    /// If the counters cannot be read.
+    pub fn drain_cgroups(&mut self) -> Result<(Vec<LifeUpdate>, bool), ObserveError> {
         let mut updates = Vec::new();
         let mut scan = false;
         let (index, undecodable) = (&mut self.index, &mut self.undecodable);
@@ -125,16 +117,19 @@ impl Observer {
                 Ok(Event::Cgroup(life)) => match index.apply_life(&life) {
                     LifeUpdate::NeedsScan => scan = true,
                     LifeUpdate::Unchanged => {}
-                    update => updates.push(TreeUpdate::Life(update)),
+                    update => updates.push(update),
                 },
                 Ok(Event::SwapOut(_)) | Err(_) => *undecodable += 1,
             });
         let drops = self.probes.totals()?.cgroup_ring_drops;
-        if scan || drops != self.cgroup_drops {
-            self.cgroup_drops = drops;
-            updates.push(TreeUpdate::Scan(self.scan()?));
-        }
-        Ok(updates)
+        scan |= drops != self.cgroup_drops;
+        self.cgroup_drops = drops;
+        Ok((updates, scan))
+    }
+
+    /// Takes over a scan of the tree that was made elsewhere and began when `token` was given.
+    pub fn take_scan(&mut self, token: u64, scan: &Scan) -> ScanUpdate {
+        self.index.apply_scan(token, scan)
     }
 
     /// Hands over waiting swap-out records, at most `limit`; `true` if there may be more.

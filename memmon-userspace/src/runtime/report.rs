@@ -1,11 +1,11 @@
-//! `memmon report`: what can be told without a running agent.
+//! `memmon report`: what can be told without a running agent, and what the agent's own report shares with it.
 
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     action::Lease,
-    attribute::{UnitIndex, UnitKind},
-    config::Config,
+    attribute::{UnitIndex, UnitKind, UnitState},
+    config::{Config, Priority},
     decode::{Limit, MemInfo, MissingField, Pressure, cgroup_file, rfc3339},
     export::json::report::{LeaseField, LimitsField, ReportDocument, StrategyField, SystemField, UnitField},
     policy::{self, Situation},
@@ -35,6 +35,35 @@ pub enum ReportError {
 /// # Errors
 /// If the host's memory or cgroup tree cannot be read.
 pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocument, ReportError> {
+    let tree = CgroupTree::discover(Path::new("/"))?;
+    let mut index = UnitIndex::new();
+    let token = index.scan_token();
+    index.apply_scan(token, &tree.scan()?);
+    Ok(ReportDocument {
+        schema: "memmon.report/1",
+        system: system(config, Situation::Normal)?,
+        units: units(config, &tree, &index, leases),
+        blame: None,
+        strategies: vec![StrategyField {
+            action: "none",
+            unit: None,
+            amount: None,
+            reason: "no agent is running: it decides, and carries out, what is to be done".to_owned(),
+            applied: false,
+            error: None,
+        }],
+        attribution: "unverified",
+        agent: None,
+        alarms: None,
+        regions: None,
+    })
+}
+
+/// The host as it is now; `before` is the situation before, for the hysteresis.
+///
+/// # Errors
+/// If the host's memory cannot be read.
+pub(super) fn system(config: &Config, before: Situation) -> Result<SystemField, ReportError> {
     let proc = Proc::default();
     let memory = MemInfo::parse(&proc.meminfo()?)?;
     let psi = proc
@@ -42,78 +71,90 @@ pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocumen
         .ok()
         .and_then(|text| Pressure::parse(&text).ok());
     let swap_used = memory.swap_used();
-    let tree = CgroupTree::discover(Path::new("/"))?;
-    let mut index = UnitIndex::new();
-    let token = index.scan_token();
-    index.apply_scan(token, &tree.scan()?);
-    let mut units = units(config, &tree, &index, leases);
-    units.sort_by(|a, b| {
-        (b.swap_bytes, b.memory_bytes, &a.unit).cmp(&(a.swap_bytes, a.memory_bytes, &b.unit))
-    });
-    Ok(ReportDocument {
-        schema: "memmon.report/1",
-        system: SystemField {
-            ram_used: memory.ram_used(),
-            swap_used,
-            psi: psi.map(Into::into),
-            situation: policy::situation(&memory, &config.thresholds, Situation::Normal),
-            swap_high: swap_used.is_some_and(|used| used >= config.thresholds.swap_high),
-        },
-        units,
-        blame: None,
-        strategies: vec![StrategyField {
-            action: "none",
-            unit: None,
-            amount: None,
-            reason: "the agent acts when a page of a critical unit goes to swap; beyond that nothing is proposed yet"
-                .to_owned(),
-            applied: false,
-            error: None,
-        }],
-        attribution: "unverified",
+    Ok(SystemField {
+        ram_used: memory.ram_used(),
+        swap_used,
+        psi: psi.map(Into::into),
+        situation: policy::situation(&memory, &config.thresholds, before),
+        swap_high: swap_used.is_some_and(|used| used >= config.thresholds.swap_high),
     })
 }
 
-fn units(config: &Config, tree: &CgroupTree, index: &UnitIndex, leases: Option<&[Lease]>) -> Vec<UnitField> {
-    let root = (!tree.is_v1())
-        .then(|| CgroupRoot::open(&tree.mount).ok())
-        .flatten();
+/// Most swap first.
+pub(super) fn sort(units: &mut [UnitField]) {
+    units.sort_by(|a, b| {
+        (b.swap_bytes, b.memory_bytes, &a.unit).cmp(&(a.swap_bytes, a.memory_bytes, &b.unit))
+    });
+}
+
+/// Leases by unit, as documents show them.
+pub(super) fn leases_by_unit(leases: &[Lease]) -> BTreeMap<&str, Vec<LeaseField>> {
     let offset = proc::wall_clock_offset_ns();
     let mut by_unit: BTreeMap<&str, Vec<LeaseField>> = BTreeMap::new();
-    for lease in leases.unwrap_or_default() {
+    for lease in leases {
         by_unit
             .entry(&lease.unit)
             .or_default()
             .push(lease_field(lease, offset));
     }
-    index
-        .units()
-        .filter(|unit| unit.kind != UnitKind::Slice && !unit.alive.is_empty())
+    by_unit
+}
+
+fn units(config: &Config, tree: &CgroupTree, index: &UnitIndex, leases: Option<&[Lease]>) -> Vec<UnitField> {
+    let figures = Figures::open(tree);
+    let mut by_unit = leases_by_unit(leases.unwrap_or_default());
+    let shown = index.units().filter(|unit| is_shown(unit));
+    let mut units: Vec<UnitField> = shown
         .map(|unit| {
             let cgroup = index.cgroup_of_unit(unit.name).map(|(_, path)| path.to_string());
-            let dir = root
-                .as_ref()
-                .zip(cgroup.as_deref())
-                .and_then(|(root, path)| root.cgroup(path).ok());
-            let bytes =
-                |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::bytes(text.as_str()).ok());
-            let limit =
-                |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::limit(text.as_str()).ok());
             UnitField {
-                unit: unit.name.to_string(),
-                priority: index.priority(config, unit.name),
-                memory_bytes: bytes("memory.current"),
-                swap_bytes: bytes("memory.swap.current"),
-                swapout_pages: None,
-                swapin_pages: None,
-                critical_pages_swapped: None,
-                stall_seconds: None,
-                limits: limits(limit),
                 leases: leases.map(|_| by_unit.remove(unit.name.as_ref()).unwrap_or_default()),
-                cgroup,
+                ..figures.of(unit.name, index.priority(config, unit.name), cgroup)
             }
         })
-        .collect()
+        .collect();
+    sort(&mut units);
+    units
+}
+
+/// Slices are sums of what is in them, and units without a cgroup have no figures.
+pub(super) fn is_shown(unit: &UnitState<'_>) -> bool {
+    unit.kind != UnitKind::Slice && !unit.alive.is_empty()
+}
+
+/// Reads the figures of units from their cgroups.
+pub(super) struct Figures(Option<CgroupRoot>);
+
+impl Figures {
+    /// With cgroup v1, or if the tree cannot be opened, there are none.
+    pub(super) fn open(tree: &CgroupTree) -> Self {
+        let v2 = !tree.is_v1();
+        Self(v2.then(|| CgroupRoot::open(&tree.mount).ok()).flatten())
+    }
+
+    /// What the cgroup's files say; what only the agent knows is absent.
+    pub(super) fn of(&self, unit: &str, priority: Priority, cgroup: Option<String>) -> UnitField {
+        let dir = self
+            .0
+            .as_ref()
+            .zip(cgroup.as_deref())
+            .and_then(|(root, path)| root.cgroup(path).ok());
+        let bytes = |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::bytes(text.as_str()).ok());
+        let limit = |file| number(dir.as_ref(), file).and_then(|text| cgroup_file::limit(text.as_str()).ok());
+        UnitField {
+            unit: unit.to_owned(),
+            priority,
+            memory_bytes: bytes("memory.current"),
+            swap_bytes: bytes("memory.swap.current"),
+            swapout_pages: None,
+            swapin_pages: None,
+            critical_pages_swapped: None,
+            stall_seconds: None,
+            limits: limits(limit),
+            leases: None,
+            cgroup,
+        }
+    }
 }
 
 fn limits(limit: impl Fn(&'static str) -> Option<Limit>) -> LimitsField {

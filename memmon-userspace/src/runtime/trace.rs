@@ -29,6 +29,10 @@ const EVENTS_BYTES: u32 = 8 << 20;
 /// More than it can hold: each record has a header besides.
 const EVENTS_RECORDS: usize = EVENTS_BYTES as usize / size_of::<SwapOutEvent>();
 
+/// How long to wait for a pause in swapping before the counters are read all the same. In a storm there is none, and
+/// the user who asked for two seconds wants no more of them.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How long records gather before they are read, so that neighbours can be merged.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -100,7 +104,8 @@ fn reading(observer: &Observer) -> Result<Reading, TraceError> {
         ))
     };
     let mut before = ours()?;
-    for _ in 0..50 {
+    let deadline = Instant::now() + PAUSE;
+    while Instant::now() < deadline {
         let at_ns = proc::monotonic_ns();
         proc.refresh_vmstat()?;
         let vmstat = VmStat::parse(&proc.vmstat()?);
@@ -270,7 +275,9 @@ fn drain<S: Sink>(
     times: Range<u64>,
     wanted: impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>,
 ) -> Result<bool, TraceError> {
-    observer.drain_cgroups()?;
+    if let (_, true) = observer.drain_cgroups()? {
+        observer.scan()?;
+    }
     let mut failed = None;
     let more = observer.drain_events(limit, |index, event| {
         if failed.is_none()

@@ -1,6 +1,6 @@
 //! The attached eBPF programs and their maps.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -95,17 +95,28 @@ pub struct Probes {
     hooks: Vec<HookStatus>,
     facts: Facts,
     memory_hierarchy: u32,
+    counters: Arc<Counters>,
+    critical: HashMap<MapData, u64, CriticalState>,
+    filter: Array<MapData, u64>,
+}
+
+/// The kernel's counters. Reading them takes milliseconds where there are very many: not for the thread that
+/// reacts to pages.
+pub struct Counters {
     swap_out: PerCpuHashMap<MapData, SwapOutKey, u64>,
     open_run: PerCpuArray<MapData, OpenRun>,
     swap_write: PerCpuHashMap<MapData, u64, u64>,
     swap_read: PerCpuHashMap<MapData, u64, u64>,
     totals: PerCpuArray<MapData, u64>,
-    critical: HashMap<MapData, u64, CriticalState>,
-    filter: Array<MapData, u64>,
     stalls: HashMap<MapData, StallKey, StallHistogram>,
+    has_swap_write: bool,
+    has_swap_read: bool,
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, OpenError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, OpenError> {
     let map = ebpf.take_map(name).ok_or(OpenError::NoMap(name))?;
     T::try_from(map).map_err(|source| OpenError::Map { name, source })
 }
@@ -136,15 +147,21 @@ impl Probes {
             events: take(&mut ebpf, names::EVENTS)?,
             cgroups: take(&mut ebpf, names::CGROUPS)?,
         };
-        let probes = Self {
+        let attached = |role: &str| is_attached(&loaded.hooks, role);
+        let counters = Counters {
             swap_out: take(&mut ebpf, names::SWAP_OUT)?,
             open_run: take(&mut ebpf, names::OPEN_RUN)?,
             swap_write: take(&mut ebpf, names::SWAP_WRITE)?,
             swap_read: take(&mut ebpf, names::SWAP_READ)?,
             totals: take(&mut ebpf, names::TOTALS)?,
+            stalls: take(&mut ebpf, names::STALLS)?,
+            has_swap_write: attached("swap_write"),
+            has_swap_read: attached("swap_read"),
+        };
+        let probes = Self {
+            counters: Arc::new(counters),
             critical: take(&mut ebpf, names::CRITICAL)?,
             filter: take(&mut ebpf, names::CRITICAL_FILTER)?,
-            stalls: take(&mut ebpf, names::STALLS)?,
             hooks: loaded.hooks,
             facts,
             memory_hierarchy,
@@ -165,9 +182,12 @@ impl Probes {
 
     /// Whether a role's program is attached.
     pub fn has(&self, role: &str) -> bool {
-        self.hooks
-            .iter()
-            .any(|hook| hook.planned.role == role && hook.attached.is_ok())
+        is_attached(&self.hooks, role)
+    }
+
+    /// The counters, also for another thread.
+    pub const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Hierarchy of the memory controller: 0 = cgroup v2.
@@ -185,6 +205,79 @@ impl Probes {
         programs::stats(&self.ebpf)
     }
 
+    /// As [`Counters::swap_out`].
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn swap_out(&self) -> Result<Vec<(SwapOutKey, u64)>, MapError> {
+        self.counters.swap_out()
+    }
+
+    /// As [`Counters::swap_write`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn swap_write(&self) -> Result<Option<Vec<(u64, u64)>>, MapError> {
+        self.counters.swap_write()
+    }
+
+    /// As [`Counters::swap_read`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn swap_read(&self) -> Result<Option<Vec<(u64, u64)>>, MapError> {
+        self.counters.swap_read()
+    }
+
+    /// As [`Counters::totals`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn totals(&self) -> Result<Totals, MapError> {
+        self.counters.totals()
+    }
+
+    /// As [`Counters::stalls`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn stalls(&self) -> Result<Vec<(StallKey, StallHistogram)>, MapError> {
+        self.counters.stalls()
+    }
+
+    /// Has every further page of this cgroup reported at once. Cgroups made below it inherit that.
+    ///
+    /// # Errors
+    /// If the map is full or cannot be written.
+    pub fn mark_critical(&mut self, cgroup: u64) -> Result<(), MapError> {
+        self.critical.insert(cgroup, CriticalState::default(), 0)?;
+        let bit = cgroup % FILTER_BITS;
+        let index = (bit / 64) as u32;
+        let word = self.filter.get(&index, 0)?;
+        self.filter.set(index, word | 1 << (bit % 64), 0)
+    }
+
+    /// Takes that back. The filter's bit stays: it may stand for another cgroup, and costs one look-up.
+    ///
+    /// # Errors
+    /// If the map cannot be written; that the cgroup was not in it is no error.
+    pub fn unmark_critical(&mut self, cgroup: u64) -> Result<(), MapError> {
+        match self.critical.remove(&cgroup) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Cgroups marked critical, by the agent or by inheritance.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn critical(&self) -> Result<Vec<u64>, MapError> {
+        self.critical.keys().collect()
+    }
+}
+
+impl Counters {
     /// Swapped-out pages since the programs were attached, by owner, reclaimer and kind.
     ///
     /// Exact once swapping is quiet. While it goes on, pages that a CPU is just moving from its open run to
@@ -240,7 +333,7 @@ impl Probes {
     /// # Errors
     /// If the map cannot be read.
     pub fn swap_write(&self) -> Result<Option<Vec<(u64, u64)>>, MapError> {
-        self.has("swap_write").then(|| sums(&self.swap_write)).transpose()
+        self.has_swap_write.then(|| sums(&self.swap_write)).transpose()
     }
 
     /// Pages read back from swap by owner; `None` where that ledger is not attached.
@@ -248,7 +341,7 @@ impl Probes {
     /// # Errors
     /// If the map cannot be read.
     pub fn swap_read(&self) -> Result<Option<Vec<(u64, u64)>>, MapError> {
-        self.has("swap_read").then(|| sums(&self.swap_read)).transpose()
+        self.has_swap_read.then(|| sums(&self.swap_read)).transpose()
     }
 
     /// Totals over all CPUs.
@@ -286,37 +379,12 @@ impl Probes {
     pub fn stalls(&self) -> Result<Vec<(StallKey, StallHistogram)>, MapError> {
         self.stalls.iter().collect()
     }
+}
 
-    /// Has every further page of this cgroup reported at once. Cgroups made below it inherit that.
-    ///
-    /// # Errors
-    /// If the map is full or cannot be written.
-    pub fn mark_critical(&mut self, cgroup: u64) -> Result<(), MapError> {
-        self.critical.insert(cgroup, CriticalState::default(), 0)?;
-        let bit = cgroup % FILTER_BITS;
-        let index = (bit / 64) as u32;
-        let word = self.filter.get(&index, 0)?;
-        self.filter.set(index, word | 1 << (bit % 64), 0)
-    }
-
-    /// Takes that back. The filter's bit stays: it may stand for another cgroup, and costs one look-up.
-    ///
-    /// # Errors
-    /// If the map cannot be written; that the cgroup was not in it is no error.
-    pub fn unmark_critical(&mut self, cgroup: u64) -> Result<(), MapError> {
-        match self.critical.remove(&cgroup) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Cgroups marked critical, by the agent or by inheritance.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn critical(&self) -> Result<Vec<u64>, MapError> {
-        self.critical.keys().collect()
-    }
+fn is_attached(hooks: &[HookStatus], role: &str) -> bool {
+    hooks
+        .iter()
+        .any(|hook| hook.planned.role == role && hook.attached.is_ok())
 }
 
 fn sums(map: &PerCpuHashMap<MapData, u64, u64>) -> Result<Vec<(u64, u64)>, MapError> {

@@ -1,5 +1,6 @@
 //! Helpers of tests.
 
+pub(crate) mod bus;
 pub(crate) mod schema;
 
 #[cfg(test)]

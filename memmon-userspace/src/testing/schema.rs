@@ -19,6 +19,10 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
         include_str!("../../../packaging/schemas/memmon.report.1.json"),
     ),
     (
+        "memmon.status/1",
+        include_str!("../../../packaging/schemas/memmon.status.1.json"),
+    ),
+    (
         "memmon.check/1",
         include_str!("../../../packaging/schemas/memmon.check.1.json"),
     ),

@@ -13,6 +13,7 @@ use memmon_common::{
 use super::{context::Context, meter::Meter};
 use crate::{
     case::{Case, Outcome},
+    host::wait,
     live::worker::PAGE,
     pass, skip,
 };
@@ -247,9 +248,15 @@ fn node_reclaim(context: &mut Context) -> Result<Outcome> {
     let _victim = context.filled(&victims, PAGES)?;
     let mut writer = context.workload(&writers)?;
     let meter = Meter::start(&probes)?;
-    writer.ask(&format!("write {} 32M swappiness=max", file.display()))?;
-    let gain = meter.balanced(&probes)?;
     let by_writer = |key: &&SwapOutKey| key.reclaimer == writers.id;
+    // The first rounds may go by with pages that are too young, or are dropped without being written.
+    wait::until("somebody's pages are written", || {
+        writer.ask(&format!("write {} 32M swappiness=max", file.display()))?;
+        let gain = meter.gain(&probes)?;
+        let others = |key: &SwapOutKey| by_writer(&key) && key.owner != writers.id;
+        Ok(gain.pages.keys().any(others).then_some(()))
+    })?;
+    let gain = meter.balanced(&probes)?;
     if limit_kind(&probes) == reclaim_kind::LIMIT {
         let wrong = gain
             .pages

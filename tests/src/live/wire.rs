@@ -208,7 +208,8 @@ fn duration_in_storm(context: &mut Context) -> Result<Outcome> {
         number(&stream.end, "/lost_events")?,
     );
     ensure!(pages > 0, "no storm: {}", stream.end);
-    ensure!(took < Duration::from_secs(15), "took {took:?}");
+    // Attaching and reading wait for processors that the storm has: this is about ending at all.
+    ensure!(took < Duration::from_secs(45), "took {took:?}");
     ensure!(shown <= pages, "more shown than counted: {}", stream.end);
     pass!("ended after {took:?}: {pages} pages, {shown} shown, {lost} records lost")
 }

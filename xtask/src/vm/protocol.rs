@@ -45,6 +45,7 @@ pub(crate) struct Transcript {
     pub(crate) passed: usize,
     pub(crate) skipped: Vec<(String, String)>,
     pub(crate) failed: Vec<(String, String)>,
+    began: bool,
     running: Option<String>,
     end: Option<usize>,
     garbled: Vec<String>,
@@ -57,6 +58,7 @@ impl Transcript {
         if text.is_empty() {
             return None;
         }
+        self.began = true;
         let Ok(line) = serde_json::from_str::<Line>(text) else {
             self.garbled.push(text.to_owned());
             return None;
@@ -77,6 +79,11 @@ impl Transcript {
             Line::End { .. } | Line::Log { .. } | Line::Say { .. } | Line::Measure { .. } => {}
         }
         Some(line)
+    }
+
+    /// Whether the guest has said anything at all: before that, nothing of ours ran in it.
+    pub(crate) fn began(&self) -> bool {
+        self.began
     }
 
     /// Everything that makes this run a failure, in words; empty means it passed.

@@ -68,3 +68,12 @@ fn a_kernel_that_complains_fails_the_run() {
         assert_eq!(problems(&done, complaint), [format!("kernel: {complaint}")]);
     }
 }
+
+#[test]
+fn a_guest_has_begun_with_its_first_words() {
+    let mut transcript = Transcript::default();
+    transcript.take("  ");
+    assert!(!transcript.began(), "an empty line is no word");
+    transcript.take(r#"{"start":"smoke"}"#);
+    assert!(transcript.began());
+}

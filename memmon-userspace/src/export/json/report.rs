@@ -23,6 +23,29 @@ pub struct ReportDocument {
     pub strategies: Vec<StrategyField>,
     /// `exact`, `degraded` or `unverified`.
     pub attribution: &'static str,
+    /// The running agent; null if none answered.
+    pub agent: Option<AgentField>,
+    /// Alarms that are on; null without a running agent.
+    pub alarms: Option<Vec<AlarmField>>,
+    /// Regions that processes have tagged; null without a running agent.
+    pub regions: Option<Vec<RegionField>>,
+}
+
+impl ReportDocument {
+    /// The document as the user `uid` may see it: process ids are for root and for the processes' own user.
+    #[must_use]
+    pub fn for_user(&self, uid: u32) -> Self {
+        let mut document = self.clone();
+        if uid != 0 {
+            let others = document
+                .regions
+                .iter_mut()
+                .flatten()
+                .filter(|region| region.uid != uid);
+            others.for_each(|region| region.pid = None);
+        }
+        document
+    }
 }
 
 /// The host.
@@ -164,4 +187,73 @@ pub struct StrategyField {
     pub applied: bool,
     /// Why not.
     pub error: Option<String>,
+}
+
+/// The running agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentField {
+    /// Of memmon.
+    pub version: &'static str,
+    /// When it started.
+    pub since: String,
+    /// It changes nothing.
+    pub dry_run: bool,
+    /// What it lacks, in sentences.
+    pub degraded: Vec<String>,
+    /// What the programs could not report or count since it started.
+    pub events_lost: LostField,
+    /// Processes with tags.
+    pub tagged_processes: usize,
+    /// Ranges that they have tagged.
+    pub tagged_ranges: usize,
+}
+
+/// What was lost since the agent started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LostField {
+    /// Records of swap-outs that found no room; their pages are counted.
+    pub records: u64,
+    /// Pages that found no room in the counters.
+    pub overflow_pages: u64,
+    /// Pages without a readable owner.
+    pub unattributed_pages: u64,
+    /// Events that the kernel skipped.
+    pub missed_events: u64,
+}
+
+/// An alarm that is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmField {
+    /// As in the D-Bus signals.
+    pub id: String,
+    /// About which unit.
+    pub unit: String,
+    /// `warning` or `critical`.
+    pub severity: &'static str,
+    /// Why, in words.
+    pub reason: String,
+    /// When it was raised.
+    pub since: String,
+    /// Pages so far.
+    pub pages: u64,
+    /// The tagged region that was hit first; null if it is about the unit as a whole.
+    pub region: Option<String>,
+}
+
+/// A region that a process has tagged: all its ranges with one label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegionField {
+    /// Unit of the process.
+    pub unit: String,
+    /// What the process calls it.
+    pub label: String,
+    /// Its process; null if whoever reads this may not know.
+    pub pid: Option<u32>,
+    /// Pages in it.
+    pub pages: u64,
+    /// Pages of it that went to swap since it was tagged; null if this kernel cannot tell.
+    pub swapout_pages: Option<u64>,
+    /// User of the process: decides who may know its pid.
+    #[serde(skip)]
+    pub uid: u32,
 }

@@ -6,13 +6,20 @@
 mod alarms;
 mod critical;
 mod limits;
+mod orders;
+mod outside;
 mod own_memory;
 mod reflex;
 mod reload;
+mod reporter;
 mod review;
+mod scan;
 mod service;
+mod sums;
+mod tags;
 mod tell;
 mod verify;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -24,9 +31,18 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use self::{alarms::Alarms, critical::Marks, limits::Limits, service::Service};
+use self::{
+    alarms::Alarms,
+    critical::Marks,
+    limits::Limits,
+    orders::Reverting,
+    outside::{Heard, Outside},
+    scan::Scans,
+    service::Service,
+    sums::Sums,
+};
 use super::{
-    observer::{ObserveError, Observer, Ready, TreeUpdate},
+    observer::{ObserveError, Observer, Ready},
     self_test,
 };
 use crate::{
@@ -34,7 +50,7 @@ use crate::{
         self, Executor, ExecutorError, Outcome,
         systemd::{Bus, Job, Report},
     },
-    attribute::{Ledger, LifeUpdate, UnitFacts},
+    attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
     export::journal::{Journal, Message},
     policy::{MonoTime, Situation, State},
@@ -110,13 +126,20 @@ struct Agent {
     marks: Marks,
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
-    ledger: Ledger,
+    sums: Sums,
     losses: verify::Losses,
+    /// `exact` once the self-test has passed, else `unverified`.
+    verified: &'static str,
     situation: Situation,
     own_unit: Option<String>,
     /// What makes counts or names less than exact, in words.
     degraded: Vec<String>,
     next_review: Option<MonoTime>,
+    started: MonoTime,
+    outside: Outside,
+    /// Callers of `RevertAll` that wait for its end.
+    reverting: Vec<Reverting>,
+    scans: Scans,
 }
 
 pub(super) fn now() -> MonoTime {
@@ -162,8 +185,11 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     if config.log.bpf_level != LogLevel::Off {
         bpf_log::follow(observer.probes.ebpf())?;
     }
+    let started = now();
+    let outside = Outside::open(Bus::System, &observer, tree.clone())?;
     let mut agent = Agent {
         degraded,
+        sums: Sums::new(observer.probes.has("swap_read")),
         observer,
         config: Arc::new(config),
         options,
@@ -171,13 +197,17 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         limits: Limits::new(&tree.mount),
         journal: Journal::default(),
         marks: Marks::default(),
-        alarms: Alarms::default(),
+        alarms: Alarms::new(started),
         states: HashMap::new(),
-        ledger: Ledger::new(UNITS, BLAMED),
+        verified: "unverified",
         losses: verify::Losses::default(),
         situation: Situation::Normal,
         own_unit: own_unit(&tree),
         next_review: None,
+        started,
+        outside,
+        reverting: Vec::new(),
+        scans: Scans::new(tree.clone()),
     };
     for text in &corrupt {
         agent.tell_plain(Message::LeaseFileCorrupt, text);
@@ -213,10 +243,12 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
                     }
                 }
             },
+            Some(scanned) = agent.scans.next() => agent.scanned(scanned),
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
             Some(request) = wanted.recv() => agent.self_test(request),
+            Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
             () = tokio::time::sleep_until(wake) => {}
         }
@@ -226,6 +258,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         agent.review_if_due();
         agent.pump();
         agent.watch_limits();
+        agent.answer_reverts();
     }
     service.stopping();
     agent.put_everything_back().await;
@@ -327,24 +360,6 @@ fn missing_hooks(observer: &Observer) -> Vec<String> {
 }
 
 impl Agent {
-    /// Cgroups came or went: the index follows, and with it the marks and the leases.
-    fn tree_changed(&mut self) -> Result<(), AgentError> {
-        for update in self.observer.drain_cgroups()? {
-            match update {
-                TreeUpdate::Life(LifeUpdate::Added(cgroup)) => self.mark_new(&cgroup),
-                TreeUpdate::Life(LifeUpdate::Removed(cgroup)) => self.cgroup_removed(cgroup.id),
-                TreeUpdate::Life(_) => {}
-                TreeUpdate::Scan(scan) => {
-                    for id in scan.removed {
-                        self.cgroup_removed(id);
-                    }
-                    self.mark_critical();
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn cgroup_removed(&mut self, id: u64) {
         self.unmark(id);
         if let Some(hands) = &mut self.hands {
@@ -387,6 +402,13 @@ impl Agent {
             SystemdEvent::Lost(why) => {
                 tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait")
             }
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Order(order) => self.obey(order),
+            Heard::Ask(ask) => self.show(ask),
         }
     }
 

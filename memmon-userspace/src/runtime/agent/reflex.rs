@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Agent, BATCH, now};
+use super::{Agent, BATCH, alarms::Raising, now};
 use crate::{
     action::{Outcome, measure},
     attribute::{self, Attributed, Resolved},
@@ -18,15 +18,25 @@ impl Agent {
         let mut events: Vec<SwapOut> = Vec::new();
         let more = self.observer.drain_events(BATCH, |_, event| events.push(event));
         for event in events {
-            let event =
-                attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
-            if event.priority == Priority::Critical
-                && let Some(owner) = event.owner.clone()
-            {
-                self.critical_page(&owner, &event);
+            if let Some(unknown) = self.swap_out(event) {
+                self.owner_unknown(unknown);
             }
         }
         more
+    }
+
+    /// Handles one record; gives it back if nobody knows its owner.
+    pub(super) fn swap_out(&mut self, event: SwapOut) -> Option<SwapOut> {
+        if self.observer.index.unit_of(event.owner).is_none() {
+            return Some(event);
+        }
+        let event = attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
+        if event.priority == Priority::Critical
+            && let Some(owner) = event.owner.clone()
+        {
+            self.critical_page(&owner, &event);
+        }
+        None
     }
 
     fn critical_page(&mut self, owner: &Resolved, event: &Attributed) {
@@ -47,10 +57,16 @@ impl Agent {
         let in_force = super::now();
         self.pump();
         // Only now what can wait: telling people.
-        if let Some(alarm) = &decision.alarm
-            && self.alarms.raise(&owner.unit, alarm.severity, pages, now)
-        {
-            self.tell_alarm(&decision, event);
+        if let Some(alarm) = &decision.alarm {
+            let raising = Raising {
+                severity: alarm.severity,
+                reason: &alarm.reason,
+                region: None,
+                pages,
+            };
+            if let Some(id) = self.alarms.raise(&owner.unit, &raising, now) {
+                self.tell_alarm(id, &decision, event);
+            }
         }
         self.note_reaction(&outcomes, event.ts_ns, in_force);
         self.tell(&outcomes);

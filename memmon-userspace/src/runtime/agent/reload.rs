@@ -13,6 +13,7 @@ impl Agent {
                 if config.reaction.write_path != self.config.reaction.write_path {
                     tracing::warn!("reaction.write_path takes effect at the next start");
                 }
+                self.read_counters();
                 self.config = Arc::new(config);
                 self.mark_critical();
                 tracing::info!("configuration read again");

@@ -16,15 +16,7 @@ impl Agent {
         }
         self.next_review = None;
         self.look_for_losses();
-        let mut units: BTreeSet<Arc<str>> = self.alarms.units().cloned().collect();
-        if let Some(hands) = &self.hands {
-            units.extend(
-                hands
-                    .executor
-                    .leases()
-                    .map(|lease| Arc::from(lease.unit.as_str())),
-            );
-        }
+        let units = self.units_of_concern();
         for unit in &units {
             self.review(unit);
         }
@@ -39,21 +31,7 @@ impl Agent {
     }
 
     pub(super) fn review(&mut self, unit: &Arc<str>) {
-        let cgroup = self
-            .observer
-            .index
-            .cgroup_of_unit(unit)
-            .map(|(_, path)| path.to_string());
-        let cgroup = cgroup.or_else(|| {
-            let hands = self.hands.as_ref()?;
-            hands
-                .executor
-                .leases()
-                .find(|lease| *lease.unit == **unit)
-                .map(|lease| lease.cgroup.clone())
-        });
-        let Some(cgroup) = cgroup else { return };
-        let Some(decision) = self.ask(unit, Some(&cgroup), None, now()) else {
+        let Some(decision) = self.ask_again(unit) else {
             return;
         };
         if let Some(hands) = &mut self.hands {
@@ -85,18 +63,10 @@ impl Agent {
         }
         self.read_counters();
         for (unit, alarm) in over {
-            let total = self.ledger.pages_of(&unit).unwrap_or(alarm.pages);
+            let total = self.sums.out.pages_of(&unit).unwrap_or(alarm.pages);
             let pages = self.alarms.account(&unit, total);
-            self.tell_cleared(&unit, self.priority_of(&unit), alarm.severity, pages);
+            self.tell_cleared(&alarm, self.priority_of(&unit), pages);
             self.states.remove(&unit);
-        }
-    }
-
-    /// Brings the sums per unit up to date with the kernel's counters.
-    pub(super) fn read_counters(&mut self) {
-        match self.observer.probes.swap_out() {
-            Ok(counts) => self.ledger.apply(&counts, &self.observer.index),
-            Err(error) => tracing::error!("reading the counters: {error}"),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What the agent tells the journal.
 
-use super::Agent;
+use super::{Agent, alarms::Alarm};
 use crate::{
     action::{Outcome, StepResult},
     attribute::Attributed,
     config::Priority,
     decode::Limit,
-    export::journal::{Entry, Message},
-    policy::{Decision, Severity},
+    export::{
+        dbus::{Details, Signal},
+        journal::{Entry, Message},
+    },
+    policy::Decision,
 };
 
 /// systemd's way of writing a limit.
@@ -44,6 +47,17 @@ impl Agent {
             new.as_deref().unwrap_or("?"),
             outcome.reason
         );
+        if let (true, Some(property), Some(old), Some(new)) =
+            (outcome.changed(), outcome.property, outcome.old, outcome.new)
+        {
+            self.signal(Signal::LimitChanged {
+                unit: outcome.unit.clone(),
+                property,
+                old,
+                new,
+                reason: outcome.reason.clone(),
+            });
+        }
         let priority = self.priority_of(&outcome.unit);
         self.journal.write(&Entry {
             unit: Some(&outcome.unit),
@@ -56,7 +70,7 @@ impl Agent {
         });
     }
 
-    pub(super) fn tell_alarm(&mut self, decision: &Decision, event: &Attributed) {
+    pub(super) fn tell_alarm(&mut self, id: String, decision: &Decision, event: &Attributed) {
         let Some(alarm) = &decision.alarm else { return };
         let reclaimer = event.reclaimer.unit.as_deref().unwrap_or(&event.reclaimer.comm);
         let plan: Vec<String> = decision
@@ -75,19 +89,44 @@ impl Agent {
             reason: Some(&reason),
             ..Entry::new(Message::AlarmRaised, &text)
         });
+        self.signal(Signal::AlarmRaised {
+            id,
+            unit: decision.unit.clone(),
+            severity: alarm.severity,
+            reason: alarm.reason.clone(),
+            details: Details {
+                pages: event.pages + event.suppressed_pages,
+                priority: event.priority.to_string(),
+                cgroup: decision.cgroup.starts_with('/').then(|| decision.cgroup.clone()),
+                kind: event.reclaimer.kind.as_str().to_owned(),
+                reclaimer: reclaimer.to_owned(),
+                plan,
+                region: None,
+            },
+        });
     }
 
-    pub(super) fn tell_cleared(&mut self, unit: &str, priority: Priority, severity: Severity, pages: u64) {
+    pub(super) fn tell_cleared(&mut self, alarm: &Alarm, priority: Priority, pages: u64) {
         let text = format!(
-            "alarm {} of {unit} is over: {pages} pages went to swap while it was on",
-            severity.as_str()
+            "alarm {} of {} is over: {pages} pages went to swap while it was on",
+            alarm.severity.as_str(),
+            alarm.unit
         );
         self.journal.write(&Entry {
-            unit: Some(unit),
+            unit: Some(&alarm.unit),
             priority: Some(priority),
             pages: Some(pages),
             ..Entry::new(Message::AlarmCleared, &text)
         });
+        self.signal(Signal::AlarmCleared { id: alarm.id.clone() });
+    }
+
+    /// Has a signal sent. Nobody waits for the bus: what finds no room is lost, which those who listen can tell
+    /// from the report.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Err(error) = self.outside.signals.try_send(signal) {
+            tracing::debug!("a signal is lost: {error}");
+        }
     }
 
     pub(super) fn tell_plain(&mut self, message: Message, text: &str) {

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Agent;
 use crate::{
-    export::journal::Message,
+    export::{journal::Message, json::report::LostField},
     runtime::self_test::{self, Counts, SelfTest},
     source::cgroup_tree::CgroupTree,
 };
@@ -38,6 +38,7 @@ impl Agent {
                 let _ = answer.send(counts);
             }
             Request::Done(test) if test.ok => {
+                self.verified = "exact";
                 tracing::info!(
                     "attribution is exact: {0} of {0} pages in the self-test",
                     test.expected_pages
@@ -62,7 +63,23 @@ pub(super) struct Losses {
     recursion_misses: u64,
 }
 
+impl From<Losses> for LostField {
+    fn from(losses: Losses) -> Self {
+        Self {
+            records: losses.ring_drops,
+            overflow_pages: losses.overflow_pages,
+            unattributed_pages: losses.unattributed_pages,
+            missed_events: losses.recursion_misses,
+        }
+    }
+}
+
 impl Losses {
+    /// Whether counts or owners are not exact.
+    pub(super) const fn any(&self) -> bool {
+        self.overflow_pages + self.unattributed_pages + self.recursion_misses > 0
+    }
+
     /// In words, what was lost since `before`; `None` if nothing was.
     fn since(&self, before: &Self) -> Option<String> {
         let lost: Vec<String> = [

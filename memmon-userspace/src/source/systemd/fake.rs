@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use zbus::OwnedObjectPath;
@@ -13,48 +11,9 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, DBusError, interface};
 
+pub(super) use crate::testing::bus::Bus;
+
 const MANAGER: &str = "/org/freedesktop/systemd1";
-
-/// A private bus. Ends with the value.
-pub(super) struct Bus {
-    daemon: Child,
-    pub(super) address: String,
-}
-
-impl Bus {
-    /// Starts a daemon that listens on a socket in `dir` and allows everything.
-    pub(super) fn start(dir: &Path) -> Self {
-        let address = format!("unix:path={}", dir.join("bus").display());
-        fs::remove_file(dir.join("bus")).ok();
-        let config = dir.join("bus.conf");
-        let text = format!(
-            "<busconfig><listen>{address}</listen><auth>EXTERNAL</auth><policy context=\"default\">\
-             <allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>"
-        );
-        fs::write(&config, text).expect("writing the bus configuration");
-        let mut daemon = Command::new("dbus-daemon")
-            .args(["--nofork", "--print-address", "--config-file"])
-            .arg(&config)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starting dbus-daemon: is it installed?");
-        // It prints the address once it listens.
-        let mut line = String::new();
-        let stdout = daemon.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("reading the address");
-        assert!(line.starts_with("unix:"), "dbus-daemon said {line:?}");
-        Self { daemon, address }
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        self.daemon.kill().ok();
-        self.daemon.wait().ok();
-    }
-}
 
 /// A unit of the fake.
 #[derive(Clone, Debug, Default)]

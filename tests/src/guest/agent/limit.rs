@@ -130,6 +130,16 @@ impl Ctx {
         waited.with_context(|| format!("wanted {wanted:?}, seen {seen:?}, leases {:?}", leases_of(unit)))
     }
 
+    /// That memmon holds a limit of the unit.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn require_lease(&self, unit: &Unit) -> Result<()> {
+        let leases = leases_of(unit)?;
+        ensure!(!leases.is_empty(), "no lease on {}", unit.name());
+        Ok(())
+    }
+
     /// As [`Ctx::wait_limit`], at once: what must already be so.
     ///
     /// # Errors

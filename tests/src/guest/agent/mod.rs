@@ -1,5 +1,6 @@
 //! The agent in its packaged unit, and what it tells the journal.
 
+mod bus;
 mod journal;
 mod limit;
 
@@ -10,6 +11,7 @@ use memmon::export::journal::Message;
 use serde_json::json;
 
 pub use self::{
+    bus::{Called, as_user, call, report, wait_on_bus},
     journal::{Cursor, Entry},
     limit::{SwapLimit, leases, leases_of},
 };
@@ -21,6 +23,7 @@ pub const UNIT: &str = "memmon.service";
 pub const LEASES: &str = "/run/memmon/leases.json";
 const RUNTIME: &str = "/run/memmon";
 const CONFIG: &str = "/etc/memmon/memmon.toml";
+const BUS_POLICY: &str = "org.omnimind.memmon1.conf";
 
 /// What differs from the shipped configuration and unit.
 #[derive(Clone, Debug)]
@@ -90,9 +93,12 @@ impl Ctx {
         let since = Cursor::now()?;
         self.undo().note(&Undo::Remove(RUNTIME.into()))?;
         self.write_file(CONFIG, &setup.config())?;
-        let packaged = Path::new(PAYLOAD).join("packaging").join(UNIT);
-        let content =
-            fs::read_to_string(&packaged).with_context(|| format!("reading {}", packaged.display()))?;
+        self.write_file(
+            format!("/etc/dbus-1/system.d/{BUS_POLICY}"),
+            &packaged(BUS_POLICY)?,
+        )?;
+        bus::reload()?;
+        let content = packaged(UNIT)?;
         if !setup.service.is_empty() {
             let unit = Unit::named(UNIT);
             self.drop_in(&unit, "test.conf", &format!("[Service]\n{}\n", setup.service))?;
@@ -108,6 +114,12 @@ impl Ctx {
     pub fn agent_config(&self, content: &str) -> Result<()> {
         self.write_file(CONFIG, content)
     }
+}
+
+/// A shipped file.
+fn packaged(file: &str) -> Result<String> {
+    let path = Path::new(PAYLOAD).join("packaging").join(file);
+    fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
 }
 
 impl Agent {

@@ -2,6 +2,7 @@
 //!
 //! To add a topic: write a file with `pub const CASES: &[Case]` and name it here. `smoke.rs` is the example.
 
+pub mod bus;
 pub mod culprits;
 pub mod faults;
 pub mod filters;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<&'static Case> {
         limits::CASES,
         modes::CASES,
         faults::CASES,
+        bus::CASES,
         self_test::CASES,
         culprits::CASES,
         folios::CASES,

@@ -1,0 +1,101 @@
+//! Why something was not tagged, and what to do: these sentences are what the caller of `TagRegion` reads.
+
+/// A region was not tagged, or not untagged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TagError {
+    /// No byte.
+    #[error("the region at {start:#x} has length 0: give the length in bytes")]
+    Empty {
+        /// Where.
+        start: u64,
+    },
+    /// Not an address of a process.
+    #[error(
+        "{length} bytes from {start:#x} reach beyond the addresses of a process: give the address and length of memory of \
+         your own"
+    )]
+    Beyond {
+        /// First byte.
+        start: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Not a name to show.
+    #[error("the label {problem}: give 1 to {limit} bytes of printable text")]
+    Label {
+        /// What is wrong.
+        problem: String,
+        /// Longest label, bytes.
+        limit: usize,
+    },
+    /// Too many tags of this process.
+    #[error("this process has {limit} tags, which is the limit: untag some, or tag larger regions")]
+    Tags {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many ranges of this process.
+    #[error(
+        "this process would have {ranges} separate ranges, {limit} is the limit: tag larger regions, or keep what is \
+         critical together"
+    )]
+    Ranges {
+        /// How many there would be.
+        ranges: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many ranges of this user.
+    #[error("the processes of user {uid} have {limit} ranges together, which is the limit: untag some")]
+    RangesOfUser {
+        /// Which user.
+        uid: u32,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many processes of this user.
+    #[error("{limit} processes of user {uid} have tags, which is the limit: end or untag some")]
+    ProcessesOfUser {
+        /// Which user.
+        uid: u32,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many processes.
+    #[error("{limit} processes have tags, which is the limit of this host")]
+    Processes {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many ranges in all.
+    #[error("all processes together have {limit} ranges, which is the limit of this host")]
+    AllRanges {
+        /// The limit.
+        limit: usize,
+    },
+    /// Nothing of that id.
+    #[error(
+        "tag {id} is not one of this process, which has {tags}: a tag ends with its process, exec and untagging"
+    )]
+    Unknown {
+        /// What was asked for.
+        id: u64,
+        /// How many tags it has.
+        tags: usize,
+    },
+}
+
+impl TagError {
+    /// Whether a limit was reached, as against a request that makes no sense.
+    pub const fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::Tags { .. }
+                | Self::Ranges { .. }
+                | Self::RangesOfUser { .. }
+                | Self::ProcessesOfUser { .. }
+                | Self::Processes { .. }
+                | Self::AllRanges { .. }
+        )
+    }
+}

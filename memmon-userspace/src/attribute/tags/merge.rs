@@ -1,0 +1,62 @@
+//! Overlapping tags to disjoint ranges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Tag;
+
+/// Whole pages with one label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+    /// What the process calls it.
+    pub label: Arc<str>,
+}
+
+impl Region {
+    /// Pages in it.
+    pub const fn pages(&self) -> u64 {
+        (self.end - self.start) / super::PAGE
+    }
+}
+
+/// The disjoint ranges under `tags`, by address; where two tags overlap the older one's label counts, and
+/// neighbours with the same label are one range.
+pub(super) fn merge(tags: &BTreeMap<u64, Tag>) -> Vec<Region> {
+    let mut edges: Vec<(u64, bool, u64)> = tags
+        .iter()
+        .flat_map(|(&id, tag)| [(tag.start, true, id), (tag.end, false, id)])
+        .collect();
+    edges.sort_unstable();
+    let mut regions: Vec<Region> = Vec::new();
+    let mut open: BTreeSet<u64> = BTreeSet::new();
+    let mut from = 0;
+    for (at, opens, id) in edges {
+        if from < at
+            && let Some(oldest) = open.first().and_then(|oldest| tags.get(oldest))
+        {
+            push(&mut regions, from, at, &oldest.label);
+        }
+        from = at;
+        if opens {
+            open.insert(id);
+        } else {
+            open.remove(&id);
+        }
+    }
+    regions
+}
+
+fn push(regions: &mut Vec<Region>, start: u64, end: u64, label: &Arc<str>) {
+    match regions.last_mut() {
+        Some(last) if last.end == start && last.label == *label => last.end = end,
+        _ => regions.push(Region {
+            start,
+            end,
+            label: Arc::clone(label),
+        }),
+    }
+}

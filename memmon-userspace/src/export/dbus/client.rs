@@ -1,0 +1,97 @@
+//! Asking a running agent.
+
+use std::time::Duration;
+
+use zbus::connection::Builder;
+use zbus::{Connection, fdo, proxy};
+
+use crate::action::systemd::Bus;
+
+/// How long an answer may take: longer than putting leases back does.
+const ANSWER: Duration = Duration::from_secs(60);
+
+#[proxy(
+    default_service = "org.omnimind.memmon1",
+    default_path = "/org/omnimind/memmon1",
+    interface = "org.omnimind.memmon1.Manager"
+)]
+trait Manager {
+    fn get_report(&self) -> fdo::Result<String>;
+    fn apply_strategies(&self, dry_run: bool) -> fdo::Result<String>;
+}
+
+/// The agent did not answer, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no bus.
+    #[error("the system bus cannot be reached: {0}")]
+    NoBus(zbus::Error),
+    /// Nobody has the name.
+    #[error("no agent is running: start it with systemctl start memmon.service")]
+    NoAgent,
+    /// The caller may not.
+    #[error("the agent refused: {0}")]
+    Denied(String),
+    /// Something else.
+    #[error("asking the agent: {0}")]
+    Failed(fdo::Error),
+}
+
+/// A connection to the agent.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+}
+
+impl Client {
+    /// Connects to the bus.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn connect(bus: &Bus) -> Result<Self, ClientError> {
+        let builder = match bus {
+            Bus::System => Builder::system(),
+            Bus::Address(address) => Builder::address(address.as_str()),
+        };
+        let connection = builder
+            .method_timeout(ANSWER)
+            .build()
+            .await
+            .map_err(ClientError::NoBus)?;
+        Ok(Self { connection })
+    }
+
+    /// The report, as JSON.
+    ///
+    /// # Errors
+    /// If no agent runs, or it does not answer.
+    pub async fn report(&self) -> Result<String, ClientError> {
+        self.proxy().await?.get_report().await.map_err(failed)
+    }
+
+    /// The strategies, carried out or not, as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::report`], and if the caller is not root.
+    pub async fn apply(&self, dry_run: bool) -> Result<String, ClientError> {
+        self.proxy()
+            .await?
+            .apply_strategies(dry_run)
+            .await
+            .map_err(failed)
+    }
+
+    async fn proxy(&self) -> Result<ManagerProxy<'_>, ClientError> {
+        ManagerProxy::new(&self.connection)
+            .await
+            .map_err(ClientError::NoBus)
+    }
+}
+
+fn failed(error: fdo::Error) -> ClientError {
+    match error {
+        fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => ClientError::NoAgent,
+        fdo::Error::AccessDenied(why) => ClientError::Denied(why),
+        other => ClientError::Failed(other),
+    }
+}

@@ -1,0 +1,85 @@
+//! What callers want, for the tasks that own it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Process;
+use crate::attribute::tags::TagError;
+use crate::export::json::report::{ReportDocument, StrategyField};
+
+/// One bounded channel to each owner.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// To the owner of the tags.
+    pub tags: mpsc::Sender<TagRequest>,
+    /// To whoever writes reports.
+    pub reports: mpsc::Sender<ReportRequest>,
+    /// To the owner of the leases.
+    pub orders: mpsc::Sender<Order>,
+}
+
+/// A process tags its memory, or takes that back.
+#[derive(Debug)]
+pub struct TagRequest {
+    /// Who asks, and whose memory it is.
+    pub process: Process,
+    /// What.
+    pub what: Tagging,
+    /// The tag's id.
+    pub answer: oneshot::Sender<Result<u64, TagError>>,
+}
+
+/// What about a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tagging {
+    /// A new one.
+    Tag {
+        /// First byte.
+        start: u64,
+        /// Bytes.
+        length: u64,
+        /// What the process calls it.
+        label: String,
+    },
+    /// No more.
+    Untag {
+        /// Which.
+        id: u64,
+    },
+}
+
+/// Somebody wants to know.
+#[derive(Debug)]
+pub enum ReportRequest {
+    /// The report.
+    Report(oneshot::Sender<Result<Arc<ReportDocument>, String>>),
+    /// All of the state, for people.
+    Dump(DumpRequest),
+}
+
+/// All of the state, for people.
+#[derive(Debug)]
+pub struct DumpRequest {
+    /// For which user: root, and others for their own processes, may see process ids and addresses.
+    pub uid: u32,
+    /// The text.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// Root wants something done.
+#[derive(Debug)]
+pub enum Order {
+    /// `ApplyStrategies`.
+    Apply {
+        /// Only say what would be done.
+        dry_run: bool,
+        /// What was, or would be, done.
+        answer: oneshot::Sender<Vec<StrategyField>>,
+    },
+    /// `RevertAll`. The answer comes when every lease there was has ended; dropped if that cannot be known.
+    RevertAll {
+        /// Tells the end.
+        answer: oneshot::Sender<()>,
+    },
+}

@@ -1,0 +1,119 @@
+//! What the loop hands to those who describe the agent: copies, so that describing takes none of its time.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Agent, Sums, sums::Counts};
+use crate::{
+    action::Lease,
+    config::{Config, Priority},
+    decode::rfc3339,
+    export::json::report::{AgentField, AlarmField, BlameField, LostField, StrategyField},
+    policy::Situation,
+    runtime::report::is_shown,
+    source::proc,
+};
+
+/// A request for a [`View`], with a fresh reading of the counters for the loop to take over.
+pub(super) struct Ask {
+    pub(super) counts: Counts,
+    pub(super) answer: oneshot::Sender<View>,
+}
+
+/// The agent at one moment.
+pub(super) struct View {
+    pub(super) config: Arc<Config>,
+    pub(super) situation: Situation,
+    pub(super) units: Vec<UnitView>,
+    pub(super) blame: Vec<BlameField>,
+    pub(super) leases: Vec<Lease>,
+    pub(super) alarms: Vec<AlarmField>,
+    pub(super) strategies: Vec<StrategyField>,
+    pub(super) attribution: &'static str,
+    /// Without the tags, which somebody else owns.
+    pub(super) agent: AgentField,
+}
+
+/// One unit, without what its cgroup's files say.
+pub(super) struct UnitView {
+    pub(super) unit: Arc<str>,
+    pub(super) priority: Priority,
+    pub(super) cgroup: Option<Arc<str>>,
+    pub(super) swapout_pages: Option<u64>,
+    pub(super) swapin_pages: Option<u64>,
+    pub(super) critical_pages: u64,
+    pub(super) stall_ns: Option<u64>,
+}
+
+impl Agent {
+    /// Answers a request for a view.
+    pub(super) fn show(&mut self, ask: Ask) {
+        self.count(&ask.counts);
+        let view = self.view();
+        // Whoever asked may have given up.
+        let _ = ask.answer.send(view);
+    }
+
+    fn view(&mut self) -> View {
+        let strategies = self.strategies(true);
+        let index = &self.observer.index;
+        let sums: &Sums = &self.sums;
+        let units = index
+            .units()
+            .filter(is_shown)
+            .map(|unit| UnitView {
+                unit: Arc::clone(unit.name),
+                priority: index.priority(&self.config, unit.name),
+                cgroup: index.cgroup_of_unit(unit.name).map(|(_, path)| Arc::clone(path)),
+                swapout_pages: sums.out.pages_of(unit.name),
+                swapin_pages: sums.back.as_ref().and_then(|back| back.pages_of(unit.name)),
+                critical_pages: sums.critical_pages(unit.name),
+                stall_ns: sums.stalls.pages_of(unit.name),
+            })
+            .collect();
+        let mut blame: Vec<BlameField> = sums
+            .out
+            .blame()
+            .map(|(key, pages)| BlameField {
+                victim: key.victim.to_string(),
+                reclaimer: key.reclaimer.as_ref().map(ToString::to_string),
+                kind: key.kind.as_str(),
+                pages,
+            })
+            .collect();
+        blame.sort_by(|a, b| (b.pages, &a.victim, &a.reclaimer).cmp(&(a.pages, &b.victim, &b.reclaimer)));
+        let offset = proc::wall_clock_offset_ns();
+        View {
+            config: Arc::clone(&self.config),
+            situation: self.situation,
+            units,
+            blame,
+            leases: self
+                .hands
+                .iter()
+                .flat_map(|hands| hands.executor.leases().cloned())
+                .collect(),
+            alarms: self.alarms.iter().map(|alarm| alarm.field(offset)).collect(),
+            strategies,
+            attribution: self.attribution(),
+            agent: AgentField {
+                version: env!("CARGO_PKG_VERSION"),
+                since: rfc3339(self.started.0, offset),
+                dry_run: self.options.dry_run,
+                degraded: self.degraded.clone(),
+                events_lost: LostField::from(self.losses),
+                tagged_processes: 0,
+                tagged_ranges: 0,
+            },
+        }
+    }
+
+    fn attribution(&self) -> &'static str {
+        if self.losses.any() {
+            "degraded"
+        } else {
+            self.verified
+        }
+    }
+}
