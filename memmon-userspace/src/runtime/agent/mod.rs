@@ -4,7 +4,9 @@
 //! pages of critical units, then what systemd answers, then the rest.
 
 mod alarms;
+mod chronicle;
 mod critical;
+mod judge;
 mod limits;
 mod orders;
 mod outside;
@@ -15,6 +17,7 @@ mod reporter;
 mod review;
 mod scan;
 mod service;
+mod steps;
 mod sums;
 mod tags;
 mod tell;
@@ -33,7 +36,9 @@ use tokio::sync::mpsc;
 
 use self::{
     alarms::Alarms,
+    chronicle::Chronicle,
     critical::Marks,
+    judge::Judge,
     limits::Limits,
     orders::Reverting,
     outside::{Heard, Outside},
@@ -140,7 +145,11 @@ struct Agent {
     /// Callers of `RevertAll` that wait for its end.
     reverting: Vec<Reverting>,
     scans: Scans,
+    judge: Judge,
+    chronicle: Chronicle,
 }
+
+pub use chronicle::HISTORY;
 
 pub(super) fn now() -> MonoTime {
     MonoTime(proc::monotonic_ns())
@@ -186,6 +195,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         bpf_log::follow(observer.probes.ebpf())?;
     }
     let started = now();
+    let judge = Judge::new((!tree.is_v1()).then_some(tree.mount.as_path()))?;
+    let chronicle = Chronicle::new(Path::new(HISTORY), &config.history);
     let outside = Outside::open(Bus::System, &observer, tree.clone())?;
     let mut agent = Agent {
         degraded,
@@ -208,6 +219,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         outside,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
+        judge,
+        chronicle,
     };
     for text in &corrupt {
         agent.tell_plain(Message::LeaseFileCorrupt, text);
@@ -248,6 +261,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
             Some(request) = wanted.recv() => agent.self_test(request),
+            Some(matter) = agent.judge.hear() => agent.matter(matter),
             Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
             () = tokio::time::sleep_until(wake) => {}
@@ -256,6 +270,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         // lease for ever.
         service.beat();
         agent.review_if_due();
+        agent.judge_if_due();
         agent.pump();
         agent.watch_limits();
         agent.answer_reverts();
@@ -422,7 +437,7 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review]
+        let wake = [beat, executor, self.next_review, self.judge.next_look()]
             .into_iter()
             .flatten()
             .fold(far, Ord::min);
