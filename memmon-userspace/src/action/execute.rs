@@ -233,7 +233,7 @@ impl Executor {
             match (lease.property, &mut unit.swap) {
                 (Property::MemoryHigh, _) => unit.high = lease.new,
                 (Property::MemorySwapMax, Some(swap)) => swap.max = lease.new,
-                (Property::MemorySwapMax, None) => {}
+                (Property::MemorySwapMax, None) | (Property::MemoryLow, _) => {}
             }
         }
     }

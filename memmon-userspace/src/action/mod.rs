@@ -36,6 +36,7 @@ mod journal_lines;
 mod lease;
 pub mod measure;
 mod outcome;
+pub mod reclaim;
 mod revert;
 #[cfg(test)]
 mod rig;

@@ -267,7 +267,7 @@ pub(super) fn action_of(lease: &Lease) -> &'static str {
     match (lease.property, lease.mode) {
         (Property::MemoryHigh, _) => "raise_high",
         (Property::MemorySwapMax, crate::config::OnCriticalSwap::Freeze) => "freeze",
-        (Property::MemorySwapMax, _) => "protect",
+        (Property::MemorySwapMax | Property::MemoryLow, _) => "protect",
     }
 }
 

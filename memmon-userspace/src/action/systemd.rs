@@ -143,7 +143,7 @@ impl Systemd {
                 .map_err(|fdo| SystemdError::call("read the properties of", unit, fdo.into()))?;
             memory(&mut facts, &all);
         }
-        for property in [Property::MemorySwapMax, Property::MemoryHigh] {
+        for property in [Property::MemorySwapMax, Property::MemoryHigh, Property::MemoryLow] {
             let path = drop_in_path(&facts.id, property, facts.transient);
             let content = if is_unit_name(&facts.id) {
                 self.read(&path)?

@@ -21,11 +21,21 @@ const KEYS: &[(&str, &[&str])] = &[
     ("units", &[]),
     (
         "thresholds",
-        &["ram_critical", "ram_high", "swap_high", "hysteresis"],
+        &[
+            "ram_critical",
+            "ram_high",
+            "swap_high",
+            "compressed_high",
+            "hysteresis",
+            "dwell",
+        ],
     ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
     ("alerts", &["alertmanager", "webhook", "exec"]),
     ("http", &["hosts"]),
+    ("strategies", &["act", "grace", "cool_down", "actions_per_minute"]),
+    ("proactive", &["enabled", "horizon", "pressure", "daily"]),
+    ("history", &["enabled", "interval", "keep", "size"]),
     ("log", &["level", "bpf_level"]),
 ];
 
@@ -48,7 +58,8 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             match name {
                 "listen" => self.draft.listen = self.listen(&value).or(self.draft.listen.take()),
-                "units" | "thresholds" | "reaction" | "alerts" | "http" | "log" => {
+                "units" | "thresholds" | "reaction" | "alerts" | "http" | "strategies" | "proactive"
+                | "history" | "log" => {
                     let name = name.to_owned();
                     self.table(&name, value);
                 }
@@ -70,6 +81,9 @@ impl Reader<'_> {
                 "reaction" => self.reaction(&entry),
                 "alerts" => self.alerts(&entry),
                 "http" => self.http(&entry),
+                "strategies" => self.strategies(&entry),
+                "proactive" => self.proactive(&entry),
+                "history" => self.history(&entry),
                 _ => self.log(&entry),
             }
         }
@@ -104,6 +118,11 @@ impl Reader<'_> {
         {
             return self.unknown("thresholds", name, &key.span());
         }
+        if name == "dwell" {
+            let set = self.duration("thresholds", name, value);
+            self.draft.dwell = set.or(self.draft.dwell.take());
+            return;
+        }
         let Some(set) = self.fraction("thresholds", name, value) else {
             return;
         };
@@ -111,6 +130,7 @@ impl Reader<'_> {
             "ram_critical" => &mut self.draft.ram_critical,
             "ram_high" => &mut self.draft.ram_high,
             "swap_high" => &mut self.draft.swap_high,
+            "compressed_high" => &mut self.draft.compressed_high,
             _ => &mut self.draft.hysteresis,
         };
         *slot = Some(set);
@@ -201,7 +221,12 @@ impl Reader<'_> {
         }
     }
 
-    fn duration(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Set<Duration>> {
+    pub(super) fn duration(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Set<Duration>> {
         let text = self.string(
             table,
             key,

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, Http, Layers, Listen, Location, Log, LogLevel,
-    OnCriticalSwap, Pattern, Priority, Reaction, Thresholds, UnitTable, WritePath, alerts::AlertsDraft,
-    error::KeyName, file,
+    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, History, Http, Layers, Listen, Location, Log,
+    LogLevel, OnCriticalSwap, Pattern, Priority, Proactive, Reaction, Strategies, Thresholds, UnitTable,
+    WritePath, alerts::AlertsDraft, error::KeyName, file, policy::PolicyDraft,
 };
 
 /// What the location of a built-in value says in the place of a file.
@@ -32,11 +32,14 @@ pub(super) struct Draft {
     pub(super) ram_critical: Option<Set<f64>>,
     pub(super) ram_high: Option<Set<f64>>,
     pub(super) swap_high: Option<Set<f64>>,
+    pub(super) compressed_high: Option<Set<f64>>,
     pub(super) hysteresis: Option<Set<f64>>,
+    pub(super) dwell: Option<Set<Duration>>,
     pub(super) on_critical_swap: Option<Set<OnCriticalSwap>>,
     pub(super) write_path: Option<Set<WritePath>>,
     pub(super) hold: Option<Set<Duration>>,
     pub(super) alerts: AlertsDraft,
+    pub(super) policy: PolicyDraft,
     pub(super) level: Option<Set<LogLevel>>,
     pub(super) bpf_level: Option<Set<LogLevel>>,
 }
@@ -114,6 +117,7 @@ impl Draft {
             .map(|(text, (pattern, set))| (pattern, origins.note("units", &text, set)))
             .collect();
         let alerts = self.alerts;
+        let policy = self.policy;
         let config = Config {
             listen: origins.take("", "listen", self.listen),
             units: UnitTable::new(units),
@@ -121,7 +125,9 @@ impl Draft {
                 ram_critical: origins.take("thresholds", "ram_critical", self.ram_critical),
                 ram_high: origins.take("thresholds", "ram_high", self.ram_high),
                 swap_high: origins.take("thresholds", "swap_high", self.swap_high),
+                compressed_high: origins.take("thresholds", "compressed_high", self.compressed_high),
                 hysteresis: origins.take("thresholds", "hysteresis", self.hysteresis),
+                dwell: origins.take("thresholds", "dwell", self.dwell),
             },
             reaction: Reaction {
                 on_critical_swap: origins.take("reaction", "on_critical_swap", self.on_critical_swap),
@@ -135,6 +141,28 @@ impl Draft {
             },
             http: Http {
                 hosts: origins.take("http", "hosts", alerts.hosts),
+            },
+            strategies: Strategies {
+                act: origins.take("strategies", "act", policy.act),
+                grace: origins.take("strategies", "grace", policy.grace),
+                cool_down: origins.take("strategies", "cool_down", policy.cool_down),
+                actions_per_minute: origins.take(
+                    "strategies",
+                    "actions_per_minute",
+                    policy.actions_per_minute,
+                ),
+            },
+            proactive: Proactive {
+                enabled: origins.take("proactive", "enabled", policy.enabled),
+                horizon: origins.take("proactive", "horizon", policy.horizon),
+                pressure: origins.take("proactive", "pressure", policy.pressure),
+                daily: origins.take("proactive", "daily", policy.daily),
+            },
+            history: History {
+                enabled: origins.take("history", "enabled", policy.history),
+                interval: origins.take("history", "interval", policy.interval),
+                keep: origins.take("history", "keep", policy.keep),
+                size: origins.take("history", "size", policy.size),
             },
             log: Log {
                 level: origins.take("log", "level", self.level),
@@ -158,6 +186,12 @@ impl Draft {
         below(
             ("hysteresis", &self.hysteresis),
             ("swap_high", &self.swap_high),
+            ends,
+            errors,
+        );
+        below(
+            ("hysteresis", &self.hysteresis),
+            ("compressed_high", &self.compressed_high),
             ends,
             errors,
         );

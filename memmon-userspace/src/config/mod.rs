@@ -9,11 +9,13 @@ mod error;
 mod file;
 mod keys;
 mod keys_alerts;
+mod keys_policy;
 mod layers;
 mod listen;
 mod merge;
 mod model;
 mod pattern;
+mod policy;
 mod show;
 mod units;
 
@@ -25,6 +27,7 @@ pub use model::{
     Config, Log, LogLevel, OnCriticalSwap, Priority, Reaction, Thresholds, UnknownPriority, WritePath,
 };
 pub use pattern::{Pattern, PatternError};
+pub use policy::{ByteSize, History, Proactive, Strategies};
 pub use units::{NEVER_ACTED_UPON, UnitTable};
 
 /// The shipped defaults, as they are installed to `/usr/lib/memmon/memmon.toml`.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use super::{Alerts, Http, Listen, Location, UnitTable, units};
+use super::{Alerts, History, Http, Listen, Location, Proactive, Strategies, UnitTable, units};
 
 /// A value that is one of a few words.
 pub(super) trait Choice: Copy + PartialEq + 'static {
@@ -139,8 +139,13 @@ pub struct Thresholds {
     pub ram_high: f64,
     /// Swap used / swap total from which swap is high.
     pub swap_high: f64,
+    /// As `swap_high`, for swap that is kept compressed in RAM (zram, zswap): pages that go there are not on
+    /// a disk, and the host is not out of swap before it is full.
+    pub compressed_high: f64,
     /// How far below a threshold the value must fall before the situation ends.
     pub hysteresis: f64,
+    /// A situation lasts at least this long before it may end.
+    pub dwell: Duration,
 }
 
 /// `[reaction]`.
@@ -239,6 +244,12 @@ pub struct Config {
     pub alerts: Alerts,
     /// The server at `listen`.
     pub http: Http,
+    /// What happens when the host runs short of memory.
+    pub strategies: Strategies,
+    /// What happens before it does.
+    pub proactive: Proactive,
+    /// What is stored.
+    pub history: History,
     /// What is logged.
     pub log: Log,
     /// The files that were read, in that order.

@@ -56,6 +56,8 @@ impl Config {
                 Value::Float(number) => serde_json::json!(number),
                 Value::String(text) => serde_json::json!(text),
                 list @ Value::Array(_) => serde_json::json!(list),
+                Value::Boolean(word) => serde_json::json!(word),
+                Value::Integer(number) => serde_json::json!(number),
                 other => serde_json::json!(other.to_string()),
             };
             if table.is_empty() {
@@ -110,17 +112,28 @@ impl Config {
         add("thresholds", "ram_critical", self.thresholds.ram_critical.into());
         add("thresholds", "ram_high", self.thresholds.ram_high.into());
         add("thresholds", "swap_high", self.thresholds.swap_high.into());
+        add(
+            "thresholds",
+            "compressed_high",
+            self.thresholds.compressed_high.into(),
+        );
         add("thresholds", "hysteresis", self.thresholds.hysteresis.into());
+        add("thresholds", "dwell", span(self.thresholds.dwell));
         add(
             "reaction",
             "on_critical_swap",
             self.reaction.on_critical_swap.name().into(),
         );
         add("reaction", "write_path", self.reaction.write_path.name().into());
+        add("reaction", "hold", span(self.reaction.hold));
+        let strategies = &self.strategies;
+        add("strategies", "act", strategies.act.into());
+        add("strategies", "grace", span(strategies.grace));
+        add("strategies", "cool_down", span(strategies.cool_down));
         add(
-            "reaction",
-            "hold",
-            humantime::format_duration(self.reaction.hold).to_string().into(),
+            "strategies",
+            "actions_per_minute",
+            i64::from(strategies.actions_per_minute).into(),
         );
         let urls = |urls: &[Url]| Value::Array(urls.iter().map(|url| url.to_string().into()).collect());
         let words = |words: &[String]| Value::Array(words.iter().map(|word| word.as_str().into()).collect());
@@ -128,8 +141,21 @@ impl Config {
         add("alerts", "webhook", urls(&self.alerts.webhook));
         add("alerts", "exec", words(&self.alerts.exec));
         add("http", "hosts", words(&self.http.hosts));
+        let proactive = &self.proactive;
+        add("proactive", "enabled", proactive.enabled.into());
+        add("proactive", "horizon", span(proactive.horizon));
+        add("proactive", "pressure", i64::from(proactive.pressure).into());
+        add("proactive", "daily", proactive.daily.to_string().into());
+        add("history", "enabled", self.history.enabled.into());
+        add("history", "interval", span(self.history.interval));
+        add("history", "keep", span(self.history.keep));
+        add("history", "size", self.history.size.to_string().into());
         add("log", "level", self.log.level.name().into());
         add("log", "bpf_level", self.log.bpf_level.name().into());
         entries
     }
+}
+
+fn span(duration: std::time::Duration) -> Value {
+    humantime::format_duration(duration).to_string().into()
 }

@@ -124,7 +124,7 @@ pub fn limit(text: &str) -> Result<Limit, CgroupFileError> {
 }
 
 /// The memory state of one cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Level {
     /// Path from the root of the hierarchy, beginning with `/`.
     pub path: String,
@@ -139,7 +139,7 @@ pub struct Level {
 }
 
 /// The swap side of a [`Level`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SwapLevel {
     /// `memory.swap.max`.
     pub max: Limit,

@@ -11,7 +11,7 @@ pub struct MissingField {
 }
 
 /// Memory of the host, bytes (`/proc/meminfo`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MemInfo {
     /// `MemTotal`.
     pub total: u64,
@@ -133,7 +133,7 @@ impl VmStat {
 }
 
 /// One line of a pressure file (Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PressureLine {
     /// Percent of the last 10 seconds that were lost.
     pub avg10: f64,
@@ -146,7 +146,7 @@ pub struct PressureLine {
 }
 
 /// A pressure file, of the host or of a cgroup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Pressure {
     /// Some task waited for memory.
     pub some: PressureLine,

@@ -6,6 +6,7 @@ mod host;
 mod maps;
 mod page;
 pub mod process;
+mod swaps;
 mod timestamp;
 
 pub use cgroup_file::{Level, Limit, SwapLevel};
@@ -15,4 +16,5 @@ pub use event::{
 pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
 pub use maps::mapping_at;
 pub use page::{PageEvent, PageOut, ProcessId, decode_page};
+pub use swaps::{MemoryStat, SwapAreas, zswapped};
 pub use timestamp::rfc3339;

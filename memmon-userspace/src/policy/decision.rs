@@ -107,7 +107,7 @@ impl Action {
 }
 
 /// A change of one limit of the decision's unit, on a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LimitChange {
     /// Which limit.
     pub property: Property,
@@ -126,6 +126,8 @@ pub enum Property {
     MemorySwapMax,
     /// Above it the unit is throttled and reclaimed.
     MemoryHigh,
+    /// Below it the unit is spared while others can be reclaimed.
+    MemoryLow,
 }
 
 impl Property {
@@ -134,6 +136,7 @@ impl Property {
         match self {
             Self::MemorySwapMax => "MemorySwapMax",
             Self::MemoryHigh => "MemoryHigh",
+            Self::MemoryLow => "MemoryLow",
         }
     }
 
@@ -142,6 +145,7 @@ impl Property {
         match self {
             Self::MemorySwapMax => "memory.swap.max",
             Self::MemoryHigh => "memory.high",
+            Self::MemoryLow => "memory.low",
         }
     }
 }

@@ -6,21 +6,28 @@
 //! nothing to its own choice.
 
 mod decision;
+pub mod forecast;
 mod headroom;
+mod host;
 mod never;
 mod reflex;
 mod review;
 mod situation;
 mod snapshot;
+mod strategies;
 #[cfg(test)]
 mod test_support;
 mod time;
 
 pub use decision::{Action, Alarm, Decision, LeaseId, LimitChange, Planned, Property, Severity};
 pub use headroom::{Binding, Headroom};
+pub use host::{Abilities, CgroupView, HostLease, HostSnapshot, Outlook, SwapUse, UnitView};
 pub use never::never_touched;
-pub use situation::{Situation, situation};
+pub use situation::{Situation, SituationState, situation};
 pub use snapshot::{CriticalEvent, LeaseView, PressureSample, Relation, Snapshot, State};
+pub use strategies::{
+    HostDecision, Rules, Strategy, StrategyAction, StrategyState, Target, Tried, strategies,
+};
 pub use time::MonoTime;
 
 use crate::config::Reaction;

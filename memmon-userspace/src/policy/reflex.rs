@@ -211,7 +211,8 @@ fn relieve(
     }
 }
 
-fn raise_high(
+/// Room for a unit whose own `MemoryHigh` binds; else why not, empty if that is not what binds.
+pub(super) fn raise_high(
     snapshot: &Snapshot,
     headroom: &Headroom,
     state: &State,
@@ -268,11 +269,15 @@ fn raise_high(
 }
 
 fn auto_reason(event: &CriticalEvent, headroom: &Headroom) -> String {
-    let room = headroom.binding.as_ref().map_or_else(
+    format!("{}; {}", occasion(event), room(headroom))
+}
+
+/// How much room the unit's limits leave it, in words.
+pub(super) fn room(headroom: &Headroom) -> String {
+    headroom.binding.as_ref().map_or_else(
         || "no limit is set on the unit or above it".into(),
         |binding| format!("{binding} (auto asks for {})", Size(headroom.needed)),
-    );
-    format!("{}; {room}", occasion(event))
+    )
 }
 
 fn zero_reason(headroom: &Headroom) -> String {

@@ -86,7 +86,9 @@ fn verdict(
             "the unit has grown towards a limit and may need swap again: {binding}"
         ));
     }
-    if snapshot.priority != Priority::Critical {
+    // A slice is spared for the sake of critical units in it, and has no such priority itself.
+    let for_others = lease.property == Property::MemoryLow && snapshot.unit.ends_with(".slice");
+    if snapshot.priority != Priority::Critical && !for_others {
         return revert(format!("{} is no longer declared critical", snapshot.unit));
     }
     if let Some(unrest) = unrest {

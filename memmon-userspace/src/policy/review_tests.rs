@@ -261,7 +261,9 @@ fn a_threshold_holds_until_use_has_fallen_by_the_hysteresis() {
         ram_critical: 0.9,
         ram_high: 0.8,
         swap_high: 0.5,
+        compressed_high: 0.8,
         hysteresis: 0.05,
+        dwell: Duration::from_secs(30),
     };
     let used = |percent: u64| MemInfo {
         total: 1000,

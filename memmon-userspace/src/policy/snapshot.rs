@@ -95,7 +95,7 @@ pub struct State {
 }
 
 /// A lease as policy sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LeaseView {
     /// Which one.
     pub id: LeaseId,

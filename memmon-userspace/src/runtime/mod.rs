@@ -6,4 +6,5 @@ pub mod observer;
 pub mod report;
 pub mod self_test;
 pub mod signals;
+pub mod survey;
 pub mod trace;

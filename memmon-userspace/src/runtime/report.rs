@@ -8,7 +8,8 @@ use crate::{
     config::{Config, Priority},
     decode::{Limit, MemInfo, MissingField, Pressure, cgroup_file, rfc3339},
     export::json::report::{LeaseField, LimitsField, ReportDocument, StrategyField, SystemField, UnitField},
-    policy::{self, Situation},
+    policy::{self, MonoTime, Rules, Situation, StrategyState},
+    runtime::survey::{self, Places},
     source::{
         cgroup_tree::{CgroupTree, CgroupTreeError},
         cgroupfs::{CgroupDir, CgroupRoot, Number},
@@ -44,19 +45,66 @@ pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocumen
         system: system(config, Situation::Normal)?,
         units: units(config, &tree, &index, leases),
         blame: None,
-        strategies: vec![StrategyField {
-            action: "none",
-            unit: None,
-            amount: None,
-            reason: "no agent is running: it decides, and carries out, what is to be done".to_owned(),
-            applied: false,
-            error: None,
-        }],
+        strategies: proposed(config, &tree, &index, leases),
         attribution: "unverified",
         agent: None,
         alarms: None,
         regions: None,
     })
+}
+
+/// What an agent would do that had just been started; nothing is carried out.
+fn proposed(
+    config: &Config,
+    tree: &CgroupTree,
+    index: &UnitIndex,
+    leases: Option<&[Lease]>,
+) -> Vec<StrategyField> {
+    let places = Places::system((!tree.is_v1()).then(|| tree.mount.clone()));
+    let plan = survey::Plan {
+        units: survey::units(index, config),
+        leases: leases
+            .unwrap_or_default()
+            .iter()
+            .map(survey::host_lease)
+            .collect(),
+        own_unit: None,
+    };
+    let snapshot = match survey::survey(&places, &plan) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return vec![not_carried_out("none", None, None, error.to_string())],
+    };
+    let now = MonoTime(proc::monotonic_ns());
+    let (rules, mut state) = (Rules::from(config), StrategyState::default());
+    state.observe(&snapshot, &rules, now);
+    let decision = policy::strategies(&snapshot, &rules, &state, now);
+    let fields = decision.strategies.into_iter();
+    fields
+        .map(|strategy| {
+            not_carried_out(
+                strategy.action.as_str(),
+                strategy.unit,
+                strategy.amount,
+                strategy.reason,
+            )
+        })
+        .collect()
+}
+
+fn not_carried_out(
+    action: &'static str,
+    unit: Option<String>,
+    amount: Option<u64>,
+    reason: String,
+) -> StrategyField {
+    StrategyField {
+        action,
+        unit,
+        amount,
+        reason,
+        applied: false,
+        error: None,
+    }
 }
 
 /// The host as it is now; `before` is the situation before, for the hysteresis.

@@ -12,6 +12,7 @@ pub mod pages;
 pub mod probes;
 pub mod proc;
 pub mod process;
+pub mod psi;
 pub mod ring;
 pub mod systemd;
 mod tag_slices;

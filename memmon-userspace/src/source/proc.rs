@@ -77,6 +77,14 @@ impl Proc {
         self.read("pressure/memory")
     }
 
+    /// `/proc/swaps`.
+    ///
+    /// # Errors
+    /// If it cannot be read: the kernel is built without swap.
+    pub fn swaps(&self) -> Result<String, ProcError> {
+        self.read("swaps")
+    }
+
     fn read(&self, name: &str) -> Result<String, ProcError> {
         let path = self.root.join(name);
         fs::read_to_string(&path).map_err(|source| ProcError {

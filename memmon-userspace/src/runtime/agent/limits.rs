@@ -67,5 +67,6 @@ impl Agent {
         for unit in &units {
             self.review(unit);
         }
+        self.judge.look_soon();
     }
 }

@@ -4,8 +4,10 @@
 //! pages of critical units, then what systemd answers, then the rest.
 
 mod alarms;
+mod chronicle;
 mod critical;
 mod deliver;
+mod judge;
 mod limits;
 mod orders;
 mod outside;
@@ -17,6 +19,7 @@ mod review;
 mod scan;
 mod scrape;
 mod service;
+mod steps;
 mod sums;
 mod tags;
 mod tell;
@@ -35,7 +38,9 @@ use tokio::sync::mpsc;
 
 use self::{
     alarms::Alarms,
+    chronicle::Chronicle,
     critical::Marks,
+    judge::Judge,
     limits::Limits,
     orders::Reverting,
     outside::{Heard, Outside},
@@ -147,7 +152,11 @@ struct Agent {
     /// Callers of `RevertAll` that wait for its end.
     reverting: Vec<Reverting>,
     scans: Scans,
+    judge: Judge,
+    chronicle: Chronicle,
 }
+
+pub use chronicle::HISTORY;
 
 pub(super) fn now() -> MonoTime {
     MonoTime(proc::monotonic_ns())
@@ -193,6 +202,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         bpf_log::follow(observer.probes.ebpf())?;
     }
     let started = now();
+    let judge = Judge::new((!tree.is_v1()).then_some(tree.mount.as_path()))?;
+    let chronicle = Chronicle::new(Path::new(HISTORY), &config.history);
     let sockets = http::open(&config.listen).unwrap_or_else(|error| {
         degraded.push(format!("no metrics are served: {error}"));
         Vec::new()
@@ -226,6 +237,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         outside,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
+        judge,
+        chronicle,
     };
     for text in &corrupt {
         agent.tell_plain(Message::LeaseFileCorrupt, text);
@@ -266,6 +279,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
             Some(request) = wanted.recv() => agent.self_test(request),
+            Some(matter) = agent.judge.hear() => agent.matter(matter),
             Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
             () = tokio::time::sleep_until(wake) => {}
@@ -274,6 +288,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         // lease for ever.
         service.beat();
         agent.review_if_due();
+        agent.judge_if_due();
         agent.pump();
         agent.watch_limits();
         agent.answer_reverts();
@@ -441,7 +456,7 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review]
+        let wake = [beat, executor, self.next_review, self.judge.next_look()]
             .into_iter()
             .flatten()
             .fold(far, Ord::min);

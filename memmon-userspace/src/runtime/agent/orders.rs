@@ -22,7 +22,9 @@ impl Agent {
         match order {
             Order::Apply { dry_run, answer } => {
                 tracing::info!(dry_run, "strategies are asked for over D-Bus");
-                let _ = answer.send(self.strategies(dry_run));
+                let mut fields = self.strategies(dry_run);
+                fields.extend(self.apply_host(dry_run));
+                let _ = answer.send(fields);
             }
             Order::RevertAll { answer } => self.revert_all(answer),
         }

@@ -71,6 +71,7 @@ impl Agent {
         self.note_reaction(&outcomes, event.ts_ns, in_force);
         self.tell(&outcomes);
         self.review_in(self.options.interval);
+        self.judge.look_soon();
     }
 
     fn note_reaction(&mut self, outcomes: &[Outcome], page_ns: u64, in_force: MonoTime) {
@@ -125,7 +126,9 @@ impl Agent {
         now: MonoTime,
     ) -> Option<Decision> {
         let host = host_memory()?;
-        self.situation = policy::situation(&host, &self.config.thresholds, self.situation);
+        // It worsens at once, and eases when the judgement says so.
+        let measured = policy::situation(&host, &self.config.thresholds, self.situation);
+        self.situation = self.situation.max(measured);
         let mut snapshot = Snapshot {
             unit: unit.to_string(),
             priority: self.priority_of(unit),

@@ -59,6 +59,7 @@ impl Agent {
                 reason: outcome.reason.clone(),
             });
         }
+        self.chronicle.outcome(&outcome.unit, text.clone());
         let priority = self.priority_of(&outcome.unit);
         self.journal.write(&Entry {
             unit: Some(&outcome.unit),
@@ -81,6 +82,7 @@ impl Agent {
             .collect();
         let text = format!("ALARM {}: {}", alarm.severity.as_str(), alarm.reason);
         let reason = format!("{}; {}", alarm.reason, plan.join("; "));
+        self.chronicle.alarm(&decision.unit, reason.clone(), true);
         self.journal.write(&Entry {
             unit: Some(&decision.unit),
             priority: Some(event.priority),
@@ -115,6 +117,7 @@ impl Agent {
             alarm.severity.as_str(),
             alarm.unit
         );
+        self.chronicle.alarm(&alarm.unit, text.clone(), false);
         self.journal.write(&Entry {
             unit: Some(&alarm.unit),
             priority: Some(priority),

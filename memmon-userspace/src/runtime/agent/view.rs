@@ -66,7 +66,8 @@ impl Agent {
     }
 
     fn view(&mut self) -> View {
-        let strategies = self.strategies(true);
+        let mut strategies = self.strategies(true);
+        strategies.extend(self.judge.decision.iter().flat_map(Self::host_fields));
         let index = &self.observer.index;
         let sums: &Sums = &self.sums;
         let units = index

@@ -1,0 +1,3 @@
+mod cases;
+mod contest;
+mod series;

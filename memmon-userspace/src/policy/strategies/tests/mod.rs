@@ -1,0 +1,8 @@
+//! Whole decisions, kept as snapshots; and rules that hold for all of them.
+
+mod build;
+mod episodes;
+mod invariants;
+mod nasty;
+mod speed;
+mod usual;
