@@ -13,6 +13,7 @@ pub mod ctx;
 pub mod kinds;
 pub mod memory_stat;
 pub mod pagemap;
+pub mod pressure;
 pub mod results;
 pub mod runner;
 pub mod shell;

@@ -14,6 +14,7 @@ pub mod main_job;
 pub mod many;
 pub mod modes;
 pub mod operator;
+pub mod reaction;
 pub mod reverts;
 pub mod self_test;
 pub mod smoke;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<&'static Case> {
         lives::CASES,
         many::CASES,
         filters::CASES,
+        reaction::CASES,
     ]
     .into_iter()
     .flatten()
