@@ -5,7 +5,7 @@
 //! the same name only the one in the first directory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -74,6 +74,9 @@ pub(super) struct State {
     pub(super) units: HashMap<String, FakeUnit>,
     /// Method calls that change something, in order.
     pub(super) calls: Vec<String>,
+    /// As 257, which after a reload writes a unit's limits only when something has it look at that unit.
+    pub(super) late: bool,
+    stale: BTreeSet<String>,
     /// Answer these methods with an error.
     pub(super) refuse: Vec<&'static str>,
     root: PathBuf,
@@ -116,6 +119,17 @@ impl State {
                 .map(|path| format!("/{}", path.strip_prefix(&root).unwrap().display()))
                 .collect();
             unit.current = settings;
+            if self.late {
+                self.stale.insert(name);
+            } else {
+                self.apply(&name);
+            }
+        }
+    }
+
+    /// Something has systemd look at all units, like the start of one more.
+    pub(super) fn look(&mut self) {
+        for name in std::mem::take(&mut self.stale) {
             self.apply(&name);
         }
     }
@@ -139,6 +153,7 @@ impl State {
                 *value,
             );
         }
+        self.stale.remove(name);
         self.apply(name);
     }
 
@@ -265,6 +280,10 @@ impl Manager {
     ) -> fdo::Result<()> {
         assert!(runtime, "a persistent property would survive the boot");
         let mut state = self.state.lock().unwrap();
+        if properties.iter().any(|(property, _)| property == "Markers") {
+            state.look();
+            return Ok(());
+        }
         let values: Vec<(String, u64)> = properties
             .into_iter()
             .map(|(property, value)| (property, u64::try_from(value).unwrap()))

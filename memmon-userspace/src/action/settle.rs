@@ -35,7 +35,11 @@ impl Executor {
             };
             let unit = lease.unit.clone();
             let job = match &task.next {
-                Next::Inspect => Job::Inspect { lease: id, unit },
+                Next::Inspect => Job::Inspect {
+                    lease: id,
+                    unit,
+                    apply: task.want == Want::AfterReload && lease.systemd.is_none(),
+                },
                 // A unit's limits are set together: systemd applies all of them anyway.
                 Next::Set if self.is_being_looked_at(&unit) => continue,
                 Next::Set => Job::Set {
@@ -44,12 +48,12 @@ impl Executor {
                     unit,
                 },
                 Next::Restore(plan) => {
-                    let (drop_in, reload) = (plan.drop_in.clone(), plan.reload);
                     restorations.push(Restoration {
                         lease: id,
                         unit,
-                        drop_in,
-                        reload,
+                        drop_in: plan.drop_in.clone(),
+                        reload: plan.reload,
+                        apply: plan.reload && plan.keep_in_cgroup.is_some(),
                     });
                     continue;
                 }

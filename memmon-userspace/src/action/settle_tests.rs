@@ -54,16 +54,31 @@ async fn an_operators_set_property_after_us_is_kept() {
 
 #[tokio::test]
 async fn an_operators_write_to_the_cgroup_file_survives_the_reload() {
-    let mut rig = Rig::protected().await;
-    rig.world.write(CGROUP, "memory.swap.max", "1048576");
-    rig.executor.revert_all("SIGTERM");
-    let outcomes = rig.settle().await;
-    assert!(
-        matches!(&outcomes[0].result, StepResult::Skipped(why) if why.contains("1048576")),
-        "{outcomes:?}"
-    );
-    assert_eq!(rig.property(), u64::MAX);
-    rig.assert_untouched("1048576");
+    for late in [false, true] {
+        let mut rig = Rig::protected().await;
+        rig.state().late = late;
+        rig.world.write(CGROUP, "memory.swap.max", "1048576");
+        rig.executor.revert_all("SIGTERM");
+        let outcomes = rig.settle().await;
+        assert!(
+            matches!(&outcomes[0].result, StepResult::Skipped(why) if why.contains("1048576")),
+            "{outcomes:?}"
+        );
+        assert_eq!(rig.property(), u64::MAX);
+        rig.state().look();
+        rig.assert_untouched("1048576");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_in_the_cgroup_file_alone_survives_what_systemd_writes_later() {
+    let mut rig = Rig::new().await;
+    rig.world.write(CGROUP, "memory.max", "1073741824");
+    rig.protect().await;
+    rig.state().late = true;
+    rig.daemon_reload().await;
+    rig.state().look();
+    assert_eq!(rig.world.swap_max(), "0");
 }
 
 #[tokio::test]

@@ -60,10 +60,15 @@ pub async fn work(bus: Bus, root: PathBuf, mut jobs: mpsc::Receiver<Job>, report
 impl Systemd {
     async fn run(&mut self, job: Job) -> Vec<Report> {
         let reports = match job {
-            Job::Inspect { lease, unit } => vec![Report::Inspected {
-                lease,
-                facts: self.inspect(&unit).await,
-            }],
+            Job::Inspect { lease, unit, apply } => {
+                if apply {
+                    self.apply(&unit).await;
+                }
+                vec![Report::Inspected {
+                    lease,
+                    facts: self.inspect(&unit).await,
+                }]
+            }
             Job::Set { lease, unit, values } => vec![Report::Set {
                 lease,
                 result: self.set(&unit, &values).await,
@@ -170,6 +175,29 @@ impl Systemd {
             .map_err(|error| SystemdError::call("SetUnitProperties", unit, error))
     }
 
+    /// Has systemd write the unit's limits to its cgroup now.
+    ///
+    /// systemd 252 does so for every unit before it answers `Reload`. 257 only marks them, and writes when something
+    /// else has it look at the slice, like the start of another unit: a later value in the file would be lost then.
+    /// Setting no markers changes nothing, but like setting any property it ends with the limits being written.
+    async fn apply(&mut self, unit: &str) {
+        let applied = async {
+            let refused = |error| SystemdError::call("SetUnitProperties", unit, error);
+            let nothing = Variant::from(Vec::<String>::new())
+                .try_into_owned()
+                .map_err(refused)?;
+            self.manager()
+                .await?
+                .set_unit_properties(unit.to_owned(), true, vec![("Markers".to_owned(), nothing)])
+                .await
+                .map_err(refused)
+        };
+        if let Err(error) = applied.await {
+            // A unit that has stopped, or a systemd before 248, which does not need it.
+            tracing::debug!(unit, %error, "systemd was not made to write the unit's limits");
+        }
+    }
+
     async fn restore(&mut self, restorations: Vec<Restoration>) -> Vec<Report> {
         let mut failed: HashMap<LeaseId, SystemdError> = HashMap::new();
         // Without systemd the files stay as they are: removing them and then not reloading would leave a
@@ -208,6 +236,12 @@ impl Systemd {
                     )
                 };
                 failed.extend(reload.iter().map(each_fails));
+            }
+        }
+        // All of them before the first answer: the last may have systemd write the limits of the others' units.
+        for each in restorations.iter().filter(|each| each.apply) {
+            if !failed.contains_key(&each.lease) {
+                self.apply(&each.unit).await;
             }
         }
         let mut reports = Vec::with_capacity(restorations.len());

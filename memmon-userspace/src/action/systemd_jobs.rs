@@ -18,6 +18,8 @@ pub enum Job {
         lease: LeaseId,
         /// Its unit.
         unit: String,
+        /// Have systemd write the unit's limits first, which after a reload it may still have to do.
+        apply: bool,
     },
     /// Set properties of a unit, all or none, until the next boot.
     Set {
@@ -43,6 +45,8 @@ pub struct Restoration {
     pub drop_in: DropInStep,
     /// Whether systemd has to read its configuration.
     pub reload: bool,
+    /// Have systemd write the unit's limits after that: something else will be written over one of them.
+    pub apply: bool,
 }
 
 /// The answer to a job.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lease::{Lease, LeaseState, SystemdBefore};
-use super::systemd_props::{drop_in_says, unsafe_to_set};
+use super::systemd_props::{drop_in_says, unsafe_to_set, would_reclaim};
 use crate::decode::Limit;
 use crate::policy::Property;
 
@@ -84,12 +84,9 @@ pub fn official(
     if held.iter().any(apart) {
         return OfficialPlan::CgroupOnly("another limit of the unit is in its cgroup file only".into());
     }
-    if let Some(why) = unsafe_to_set(
-        &facts.limits,
-        facts.memory_limit,
-        &without_ours(files, held),
-        page_size,
-    ) {
+    let without_ours = without_ours(files, held);
+    let unsafe_to_set = || unsafe_to_set(&facts.limits, facts.memory_limit, &without_ours, page_size);
+    if let Some(why) = would_reclaim(files).or_else(unsafe_to_set) {
         return OfficialPlan::CgroupOnly(why);
     }
     let Some(drop_in) = facts.drop_ins.get(&lease.property) else {

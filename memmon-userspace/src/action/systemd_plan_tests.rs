@@ -184,6 +184,8 @@ fn two_changes_of_ours_do_not_stand_in_each_others_way() {
     facts.limits.insert("MemoryHigh".into(), GIB);
     let mut files = files(ZERO);
     files.insert("memory.high", Limit::Bytes(2 << 30));
+    // More than the old MemoryHigh: with the raised one systemd has nothing to reclaim.
+    files.insert("memory.current", Limit::Bytes(3 << 29));
     assert!(matches!(
         official(&lease(), &[&lease(), &high], &facts, Some(&files), PAGE),
         OfficialPlan::Set(_)

@@ -134,11 +134,23 @@ fn cgroup_name(component: &str) -> &str {
     component.strip_prefix('_').unwrap_or(component)
 }
 
+/// Why systemd must not be asked to change any memory setting: it writes all of them, and who writes `memory.high`,
+/// even with the same value, reclaims down to it. That would be PID 1. `files` are the cgroup's as they are, a limit
+/// that memmon raised included: systemd is asked for that one as well.
+pub fn would_reclaim(files: &BTreeMap<&'static str, Limit>) -> Option<String> {
+    match (files.get("memory.high"), files.get("memory.current")) {
+        (Some(Limit::Bytes(high)), Some(Limit::Bytes(current))) if current > high => Some(format!(
+            "the unit uses {current} bytes of memory.high {high}: systemd would reclaim"
+        )),
+        _ => None,
+    }
+}
+
 /// Why systemd must not be asked to change one memory setting, as it would change others as well: it applies all of
 /// them at once. `None` if it is safe.
 ///
 /// `properties` and `memory_limit` are systemd's; `files` the cgroup's, with what memmon itself wrote there
-/// taken back out, and `memory.current`. A file that this kernel lacks is absent.
+/// taken back out. A file that this kernel lacks is absent.
 pub fn unsafe_to_set(
     properties: &BTreeMap<String, Limit>,
     memory_limit: Option<Limit>,
@@ -154,15 +166,6 @@ pub fn unsafe_to_set(
         && !MEMORY_SETTINGS.iter().any(|(name, _)| is_set(name))
     {
         return Some("only MemoryLimit= is set, which systemd drops once a newer setting is there".into());
-    }
-    // Written again, even with the same value, memory.high is reclaimed down to by who writes it: PID 1.
-    if let (Some(Limit::Bytes(high)), Some(Limit::Bytes(current))) =
-        (files.get("memory.high"), files.get("memory.current"))
-        && current > high
-    {
-        return Some(format!(
-            "the unit uses {current} bytes of memory.high {high}: systemd would reclaim"
-        ));
     }
     let limits = MEMORY_SETTINGS.iter().map(|pair| (pair, page_size));
     let switches = MEMORY_SWITCHES.iter().map(|pair| (pair, 1));

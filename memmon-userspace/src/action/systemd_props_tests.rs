@@ -227,14 +227,13 @@ fn switches_count_as_well() {
 
 #[test]
 fn writing_memory_high_again_while_above_it_would_reclaim_in_pid_1() {
-    let set = properties(&[("MemoryHigh", Limit::Bytes(8192))]);
     let with = |current| {
         files(&[
             ("memory.high", Limit::Bytes(8192)),
             ("memory.current", Limit::Bytes(current)),
         ])
     };
-    assert_eq!(unsafe_to_set(&set, None, &with(8192), 4096), None);
-    let why = unsafe_to_set(&set, None, &with(12288), 4096).unwrap_or_default();
+    assert_eq!(would_reclaim(&with(8192)), None);
+    let why = would_reclaim(&with(12288)).unwrap_or_default();
     assert!(why.contains("systemd would reclaim"), "{why}");
 }

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use memmon_tests::workload::{Fill, Kind, Range, advise, control, mapping::Mapping};
+use memmon_tests::workload::{
+    Fill, Kind, Range, advise, control,
+    mapping::{self, Mapping},
+};
 use sd_notify::NotifyState;
 
 /// Memory for tests.
@@ -44,6 +47,11 @@ enum Command {
     },
     /// Fill memory and keep writing all of it, until stopped.
     Pressure {
+        #[arg(long)]
+        mib: u64,
+    },
+    /// Take memory that cannot be reclaimed, and let go of it.
+    Seize {
         #[arg(long)]
         mib: u64,
     },
@@ -90,6 +98,7 @@ fn main() -> Result<()> {
                 mapping.write();
             }
         }
+        Command::Seize { mib } => mapping::seize(mib),
     }
 }
 

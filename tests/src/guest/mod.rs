@@ -16,6 +16,7 @@ pub mod memory_stat;
 pub mod monitoring;
 pub mod package;
 pub mod pagemap;
+pub mod pressure;
 pub mod results;
 pub mod runner;
 pub mod shell;

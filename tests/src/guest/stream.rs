@@ -125,6 +125,22 @@ impl Stream {
     /// # Errors
     /// If one of these does not hold, or there was nothing to compare.
     pub fn balanced(&self) -> Result<u64> {
+        let (pages, dropped) = self.counted()?;
+        ensure!(
+            dropped == 0,
+            "the ledgers differ by {dropped} pages more than zswap and zero pages: {:?}",
+            self.end()?
+        );
+        Ok(pages)
+    }
+
+    /// As [`Stream::balanced`], where processes end while their pages are on the way out: of a page that nobody wants
+    /// any more the kernel drops the swap slot instead of writing to it (`swap_writepage`), which it counts as
+    /// written by reclaim and nowhere else. Returns the pages, and how many of them were dropped so.
+    ///
+    /// # Errors
+    /// As [`Stream::balanced`], but for that.
+    pub fn counted(&self) -> Result<(u64, u64)> {
         let end = self.end()?;
         let Ledger {
             write_folio,
@@ -150,15 +166,14 @@ impl Stream {
         );
         // kernel.md §1, with the term that is subtracted on the other side.
         let or_none = |counter: Option<u64>| counter.unwrap_or(0);
-        ensure!(
-            end.pages + or_none(zswpwb) == pswpout + or_none(zswpout) + or_none(zero),
-            "the ledgers differ by more than zswap and zero pages: {end:?}"
-        );
+        let stored = pswpout + or_none(zswpout) + or_none(zero);
+        let dropped = (end.pages + or_none(zswpwb)).checked_sub(stored);
+        let dropped = dropped.with_context(|| format!("more was stored than went out: {end:?}"))?;
         ensure!(
             swap_write.is_none_or(|pages| pages == pswpout),
             "the second ledger is not pswpout: {end:?}"
         );
-        Ok(end.pages)
+        Ok((end.pages, dropped))
     }
 
     /// As [`Stream::balanced`] (which [`super::tracer::Tracer::finish`] has checked): every page also has a

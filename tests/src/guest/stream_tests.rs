@@ -62,6 +62,15 @@ fn a_second_ledger_with_gaps_is_left_out() {
 }
 
 #[test]
+fn pages_may_be_dropped_but_not_appear() {
+    let fewer = two(r#"{"write_folio":31,"pswpout":20,"zswpout":5,"zero":6,"zswpwb":3,"swap_write":20}"#);
+    assert_eq!(fewer.counted().unwrap(), (30, 2));
+    assert!(fewer.balanced().is_err());
+    let more = two(r#"{"write_folio":31,"pswpout":23,"zswpout":5,"zero":6,"zswpwb":3,"swap_write":23}"#);
+    assert!(more.counted().is_err());
+}
+
+#[test]
 fn nothing_swapped_is_no_success() {
     let ledger = r#"{"write_folio":1,"pswpout":0,"zswpout":null,"zero":null,"zswpwb":null,"swap_write":0}"#;
     assert!(stream(&[end(0, 0, ledger)]).balanced().is_err());

@@ -114,7 +114,17 @@ impl Tracer {
     ///
     /// # Errors
     /// If it does not end in time or with code 0, or its stream does not balance.
-    pub fn finish(mut self, ctx: &Ctx) -> Result<Stream> {
+    pub fn finish(self, ctx: &Ctx) -> Result<Stream> {
+        let stream = self.finish_counted(ctx)?;
+        stream.balanced()?;
+        Ok(stream)
+    }
+
+    /// As [`Tracer::finish`], but the stream is checked as [`Stream::counted`] does.
+    ///
+    /// # Errors
+    /// As [`Tracer::finish`].
+    pub fn finish_counted(mut self, ctx: &Ctx) -> Result<Stream> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("no pid")?, Signal::INT).context("interrupting the trace")?;
         ctx.wait("the trace has closed its output", || {
@@ -127,7 +137,7 @@ impl Tracer {
             self.notes
         );
         let stream = std::mem::take(&mut self.stream);
-        stream.balanced()?;
+        stream.counted()?;
         Ok(stream)
     }
 

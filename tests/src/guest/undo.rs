@@ -27,6 +27,8 @@ pub enum Undo {
     ResetZram(PathBuf),
     /// Write a value back into a file of /proc or /sys.
     Restore(PathBuf, String),
+    /// Give a process its ordinary share of the CPUs again.
+    Schedule(u32),
     /// Kill everything in a cgroup and remove it with those below.
     RemoveCgroup(PathBuf),
     /// Have systemd forget a unit's removed files.
@@ -172,6 +174,7 @@ fn take(step: &Undo) -> Result<()> {
         Undo::Restore(path, value) => {
             fs::write(path, value).with_context(|| format!("writing {value:?} to {}", path.display()))
         }
+        Undo::Schedule(pid) => shell::run("chrt", &["--other", "--pid", "0", &pid.to_string()]).map(drop),
         Undo::RemoveCgroup(path) => Cgroup::at(path).kill_and_remove(),
         Undo::ReadUnit(unit) => units::read_unit(unit),
         Undo::Unmount(path) => shell::run("umount", &["--lazy", &path.to_string_lossy()]).map(drop),

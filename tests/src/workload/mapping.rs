@@ -21,6 +21,21 @@ pub const PAGE: usize = 4096;
 /// Bytes per huge page, and the alignment one needs.
 const HUGE: usize = 2 << 20;
 
+/// Has the kernel find so much memory at once, faster than writing it would, and gives it back.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn seize(mib: u64) -> Result<()> {
+    let length = usize::try_from(mib << 20).context("more memory than there are addresses")?;
+    let flags = MapFlags::PRIVATE | MapFlags::LOCKED | MapFlags::POPULATE;
+    // SAFETY: a new mapping at an address of the kernel's choice, which nothing refers to when it goes.
+    unsafe {
+        let start = mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)
+            .with_context(|| format!("mapping {mib} MiB of locked memory"))?;
+        mm::munmap(start, length).context("unmapping it")
+    }
+}
+
 /// A filled mapping.
 #[derive(Debug)]
 pub struct Mapping {

@@ -147,42 +147,22 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
     }
 }
 
-/// The cases of `cargo xtask test`: all that were seen to hold on every everyday platform. Left to `cargo xtask
-/// vm run` and `matrix` are those under global pressure, which depend on how fast the emulated machine is,
-/// `operator.change-is-kept`, whose expectations differ between versions of systemd, and `lifecycle.gone`, since from
-/// 7.1 the pages of a removed cgroup belong to its slice.
+/// The cases of `cargo xtask test`: all but the measurements (`reaction.*`), which `cargo xtask vm run` and `matrix`
+/// take along.
 const EVERYDAY: &[&str] = &[
     "smoke.*",
     "package.*",
     "story.*",
-    "job.memory-reclaim",
+    "job.*",
     "reverts.*",
-    "operator.override-conf",
-    "lifecycle.restart-and-stop",
-    "lifecycle.stopped-for-good",
+    "operator.*",
+    "lifecycle.*",
     "limits.*",
     "modes.*",
     "faults.*",
-    "attribution.self-test",
-    "attribution.limit",
-    "attribution.memory-reclaim",
-    "attribution.process-madvise",
-    "attribution.thp",
-    "attribution.shmem",
-    "attribution.zero-pages",
-    "attribution.zswap",
-    "attribution.restart",
-    "attribution.removed",
-    "attribution.nested",
-    "attribution.scope-and-template",
-    "attribution.many-cgroups",
-    "attribution.filters",
+    "bus.*",
+    "attribution.*",
 ];
-
-/// From 7.0 a task can be preempted inside a tracepoint. Of a chain of three tasks that preempt each other there,
-/// the kernel runs neither program for the last; an emulated machine is slow enough for that to happen when four
-/// units reclaim at once (14 of 29,273 events). memmon reports such events as missed.
-const NOT_ON_NEWEST: [&str; 1] = ["attribution.limit"];
 
 /// Programs that tests on this machine use, ready to be run; the directory that holds them.
 ///
@@ -199,22 +179,11 @@ pub(crate) fn test_programs() -> Result<PathBuf> {
 /// # Errors
 /// As [`main`].
 pub(crate) fn test() -> Result<()> {
-    let (newest, older): (Vec<_>, Vec<_>) = platform::everyday()
-        .into_iter()
-        .partition(|platform| platform.name == "newest");
-    let plan = |leave_out: &[&str]| Plan {
-        cases: EVERYDAY
-            .iter()
-            .filter(|case| !leave_out.contains(case))
-            .map(ToString::to_string)
-            .collect(),
+    let plan = Plan {
+        cases: EVERYDAY.iter().map(ToString::to_string).collect(),
         ..everything()
     };
-    let results = [
-        run_all(&older, &plan(&[])),
-        run_all(&newest, &plan(&NOT_ON_NEWEST)),
-    ];
-    results.into_iter().collect()
+    run_all(&platform::everyday(), &plan)
 }
 
 /// What memmon is for, told while it happens: `cargo xtask run` where the agent cannot run.

@@ -7,9 +7,9 @@ use memmon::export::journal::Message;
 
 use crate::guest::{
     Case, Ctx, Outcome,
-    agent::{Agent, Setup, SwapLimit, leases_of},
+    agent::{Agent, Setup, SwapLimit, leases, leases_of},
     cgroup::Cgroup,
-    units::Unit,
+    units::{Unit, daemon_reload},
     workload::{Hold, Workload},
 };
 
@@ -24,6 +24,11 @@ pub const CASES: &[Case] = &[
         name: "limits.zero-and-its-price",
         run: zero,
         seconds: 150,
+    },
+    Case {
+        name: "limits.memory-high-is-raised",
+        run: memory_high,
+        seconds: 120,
     },
 ];
 
@@ -165,4 +170,51 @@ fn zero(ctx: &mut Ctx) -> Result<Outcome> {
         ensure!(!Path::new(&directory).exists(), "{directory} is left");
     }
     Outcome::passed(format!("{counted:?} processes killed, as expected"))
+}
+
+/// At its own MemoryHigh a unit would come to a standstill without swap: instead that limit is raised, on a
+/// lease, and goes back with the agent although the unit uses more.
+fn memory_high(ctx: &mut Ctx) -> Result<Outcome> {
+    const HIGH: &str = "16777216";
+    ctx.swap_on_zram(256)?;
+    let hold = Hold {
+        service: "MemoryHigh=16M",
+        ..Hold::mib(24)
+    };
+    let workload = ctx.workload_file("high.service", &hold)?;
+    let unit = &workload.unit;
+    let agent = ctx.agent(&Setup {
+        critical: &["high.service"],
+        ..Setup::default()
+    })?;
+    unit.start()?;
+    let changed = agent.told(ctx, Message::LimitChanged, unit.name(), |_| true)?;
+    changed.require(&[("MEMMON_PROPERTY", "MemoryHigh"), ("MEMMON_OLD", HIGH)])?;
+    let raised = changed.number("MEMMON_NEW")?;
+    ensure!(
+        raised > hold.mib << 20,
+        "raised to {raised}, which is not enough for the unit"
+    );
+    ctx.wait("systemd has the raised MemoryHigh as well", || {
+        Ok((unit.property("MemoryHigh")? == raised.to_string()).then_some(()))
+    })?;
+    let cgroup = unit.cgroup()?;
+    let (high, swap) = (cgroup.number("memory.high")?, cgroup.read("memory.swap.max")?);
+    ensure!(
+        high == raised && swap == "max",
+        "memory.high is {high}, memory.swap.max {swap}"
+    );
+    // All of it in memory, so that the unit uses more than the limit that comes back.
+    workload.tell("write")?;
+    agent.stop()?;
+    let high = cgroup.read("memory.high")?;
+    ensure!(high == HIGH, "memory.high is {high} after the agent has stopped");
+    let drop_in = format!("/run/systemd/system.control/{}.d/50-MemoryHigh.conf", unit.name());
+    ensure!(!Path::new(&drop_in).exists(), "{drop_in} is left");
+    ensure!(leases()?.is_empty(), "leases are left: {:?}", leases()?);
+    // systemd would have had to reclaim: it follows when it reads its configuration anyway.
+    daemon_reload()?;
+    let property = unit.property("MemoryHigh")?;
+    ensure!(property == HIGH, "MemoryHigh is {property} after a daemon-reload");
+    Outcome::passed(format!("{HIGH} -> {raised} -> {HIGH}"))
 }

@@ -1,9 +1,7 @@
 //! The main job: a critical unit is swapped, which is told, stopped, and put back.
 
-use std::fs;
-
-use anyhow::{Context, Result, ensure};
-use memmon::{decode::MemInfo, export::journal::Message};
+use anyhow::{Result, ensure};
+use memmon::export::journal::Message;
 
 use crate::guest::{
     Case, Ctx, Outcome,
@@ -129,15 +127,12 @@ fn shown_with_the_unit(agent: &Agent, unit: &Unit, text: &str) -> Result<()> {
 
 /// Another unit needs all memory there is: the kernel takes that of a critical unit too, and is stopped.
 fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
-    // Not to zram: what is written cannot be compressed, and would take as much memory as it frees.
-    ctx.swap_on_disk()?;
-    // Anonymous memory goes before the page cache, and kswapd starts with a tenth of the memory still free:
-    // what is tested is who is told about it, not how long the kernel can put it off.
-    ctx.set("/proc/sys/vm/swappiness", "200")?;
-    ctx.set("/proc/sys/vm/watermark_scale_factor", "1000")?;
+    ctx.short_of_memory(224 << 20)?;
     let hold = Hold::mib(32);
     let workload = ctx.workload("pressed.service", &hold)?;
     let unit = &workload.unit;
+    // Whose memory can still go when the critical unit's may not.
+    ctx.workload("bystander.service", &hold)?;
     let agent = ctx.agent(&Setup {
         critical: &["pressed.service"],
         hold: "2s",
@@ -145,28 +140,29 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
         ..Setup::default()
     })?;
     let since = Cursor::now()?;
-    let mib = format!("--mib={}", available_mib()?);
-    let pressure = ctx.transient_unit(
-        "pressure.service",
-        &["Type=exec"],
-        &["/usr/bin/memmon-workload", "pressure", &mib],
-    )?;
-    let alarm = agent.told(ctx, Message::AlarmRaised, unit.name(), |_| true)?;
+    let alarm = ctx.wait("an alarm while another unit takes memory", || {
+        ctx.seize_memory("pressure.service", 24)?;
+        Ok(agent
+            .entries(Message::AlarmRaised, unit.name())?
+            .into_iter()
+            .next())
+    })?;
     let (kind, by) = (
         alarm.field("MEMMON_RECLAIM_KIND"),
         alarm.field("MEMMON_RECLAIMER"),
     );
-    // Who comes first is the kernel's choice.
+    // Who comes first is the kernel's choice: any process may have to find memory then.
     ensure!(
-        matches!(
-            (kind, by),
-            (Some("kswapd"), Some("kswapd0")) | (Some("direct"), Some("pressure.service"))
-        ),
+        match kind {
+            Some("kswapd") => by == Some("kswapd0"),
+            Some("direct") => by.is_some_and(|by| by.ends_with(".service") && by != unit.name()),
+            _ => false,
+        },
         "pushed out by {by:?}, kind {kind:?}"
     );
     ctx.wait_tightened(unit)?;
     agent.measure_reactions(ctx, "global pressure")?;
-    pressure.kill("KILL")?;
+    ctx.enough_memory()?;
     ctx.wait_limit(unit, &SwapLimit::untouched())?;
     let cleared = agent.told(ctx, Message::AlarmCleared, unit.name(), |_| true)?;
     let pages = cleared.number("MEMMON_PAGES")?;
@@ -188,11 +184,4 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
         kind.unwrap_or("?"),
         by.unwrap_or("?")
     ))
-}
-
-/// What could be had without swapping, MiB.
-fn available_mib() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let memory = MemInfo::parse(&text).context("parsing /proc/meminfo")?;
-    Ok(memory.available >> 20)
 }

@@ -16,6 +16,7 @@ pub mod many;
 pub mod modes;
 pub mod operator;
 pub mod package;
+pub mod reaction;
 pub mod reverts;
 pub mod self_test;
 pub mod smoke;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<&'static Case> {
         lives::CASES,
         many::CASES,
         filters::CASES,
+        reaction::CASES,
     ]
     .into_iter()
     .flatten()

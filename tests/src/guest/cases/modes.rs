@@ -18,6 +18,11 @@ pub const CASES: &[Case] = &[
         seconds: 150,
     },
     Case {
+        name: "modes.systemd-only",
+        run: systemd_only,
+        seconds: 90,
+    },
+    Case {
         name: "modes.dry-run",
         run: dry_run,
         seconds: 90,
@@ -121,6 +126,33 @@ fn frozen(ctx: &Ctx, agent: &Agent, workload: &Workload, in_swap: u64) -> Result
         Ok((limit < first && limit <= in_swap).then_some(limit))
     })?;
     Ok((first, last))
+}
+
+/// For those who want systemd alone to write cgroup files: later, but the same.
+fn systemd_only(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let unit = ctx.workload("purist.service", &Hold::mib(8))?.unit;
+    let setup = Setup {
+        critical: &["purist.service"],
+        ..Setup::default()
+    };
+    let agent = ctx.agent_installed(&setup)?;
+    let config = setup
+        .config()
+        .replace("[units]", "write_path = \"systemd-only\"\n[units]");
+    ctx.agent_config(&config)?;
+    agent.unit.start()?;
+    push_out(&unit.cgroup()?)?;
+    let changed = agent.told(ctx, Message::LimitChanged, unit.name(), |_| true)?;
+    changed.require(&[
+        ("MEMMON_PROPERTY", "MemorySwapMax"),
+        ("MEMMON_OLD", "infinity"),
+        ("MEMMON_NEW", "0"),
+    ])?;
+    ctx.wait_tightened(&unit)?;
+    agent.stop()?;
+    ctx.require_limit(&unit, &SwapLimit::untouched())?;
+    Outcome::passed(changed.text())
 }
 
 /// A dry run tells what it would do and does none of it.
