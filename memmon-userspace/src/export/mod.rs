@@ -1,6 +1,5 @@
 //! What people and other programs see.
 
-pub mod dbus;
 pub mod alerts;
 pub mod dbus;
 pub mod http;
