@@ -3,8 +3,6 @@
 pub mod cgroup_file;
 mod event;
 mod host;
-mod maps;
-mod page;
 pub mod process;
 mod swaps;
 mod timestamp;

@@ -24,7 +24,11 @@ use crate::{
     kernel::programs::{ProgramStats, Programs},
     policy::{Property, Severity},
     runtime::report::is_shown,
-    source::{cgroup_tree::CgroupTree, cgroupfs::CgroupRoot, probes::Counters},
+    source::{
+        cgroup_tree::CgroupTree,
+        cgroupfs::CgroupRoot,
+        probes::{Counters, Totals},
+    },
 };
 
 /// Copies, which is all that the loop spends its time on.
@@ -121,6 +125,11 @@ impl Scraper {
     }
 
     fn put_together(&self, raw: Raw) -> Facts {
+        // In this order: the totals only trail what the kernel says of the programs.
+        let totals = self.counters.totals().unwrap_or_else(|error| {
+            tracing::error!("reading the totals: {error}");
+            Totals::default()
+        });
         let programs = self.programs.stats();
         let kswapd: Arc<str> = Arc::from("kswapd");
         let unknown: Arc<str> = Arc::from("unknown");
@@ -176,7 +185,7 @@ impl Scraper {
             actions: raw.actions,
             leases,
             reaction: raw.reaction,
-            lost: self.lost(&programs, raw.undecodable),
+            lost: lost(&totals, &programs, raw.undecodable),
             programs,
             exhaustion: BTreeMap::new(),
         }
@@ -203,27 +212,22 @@ impl Scraper {
         };
         units.into_iter().map(read).collect()
     }
+}
 
-    /// Every reason, also those for which nothing was lost: a counter that appears has no increase.
-    fn lost(&self, programs: &[ProgramStats], undecodable: u64) -> BTreeMap<&'static str, u64> {
-        let totals = self.counters.totals().unwrap_or_else(|error| {
-            tracing::error!("reading the totals: {error}");
-            Default::default()
-        });
-        let missed = programs.iter().filter(|program| program.name == "swap_out");
-        let missed: u64 = missed.map(|program| program.recursion_misses).sum();
-        [
-            (lost::RING_FULL, totals.ring_drops),
-            (lost::CGROUP_RING_FULL, totals.cgroup_ring_drops),
-            (lost::COUNTERS_FULL, totals.overflow_pages),
-            (lost::UNATTRIBUTED, totals.unattributed_pages),
-            // A second program counts some of what the first was not run for.
-            (lost::MISSED, missed.saturating_sub(totals.recovered_events)),
-            (lost::STALLS_FULL, totals.stall_overflow),
-            (lost::UNDECODABLE, undecodable),
-        ]
-        .into()
-    }
+/// Every reason, also those for which nothing was lost: a counter that appears has no increase.
+fn lost(totals: &Totals, programs: &[ProgramStats], undecodable: u64) -> BTreeMap<&'static str, u64> {
+    let first = programs.iter().filter(|program| program.name == "swap_out");
+    let skipped = first.map(|program| program.recursion_misses).sum();
+    [
+        (lost::RING_FULL, totals.ring_drops),
+        (lost::CGROUP_RING_FULL, totals.cgroup_ring_drops),
+        (lost::COUNTERS_FULL, totals.overflow_pages),
+        (lost::UNATTRIBUTED, totals.unattributed_pages),
+        (lost::MISSED, totals.missed_events(skipped)),
+        (lost::STALLS_FULL, totals.stall_overflow),
+        (lost::UNDECODABLE, undecodable),
+    ]
+    .into()
 }
 
 fn collect<T, K: Ord, V>(items: Vec<T>, entry: impl Fn(T) -> (K, V)) -> BTreeMap<K, V> {
