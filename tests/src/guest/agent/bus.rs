@@ -24,7 +24,7 @@ pub struct Called {
 ///
 /// # Errors
 /// If it does not answer.
-pub fn reload() -> Result<()> {
+pub(super) fn reload() -> Result<()> {
     let bus = "org.freedesktop.DBus";
     shell::run(
         "busctl",
