@@ -38,14 +38,8 @@ pub(crate) fn build() -> Result<PathBuf> {
         .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
         .args(["--package", "memmon", "--package", "memmon-tests"])
         .args(BINARIES.iter().flat_map(|name| ["--bin", name]))
-        .env("MEMMON_BPF_OBJECT", &object)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    build::run(&mut cargo)?;
-    let mut cargo = build::cargo();
-    cargo
-        .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
         .args(["--package", "memmon-client", "--example", "service"])
+        .env("MEMMON_BPF_OBJECT", &object)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     build::run(&mut cargo)?;
