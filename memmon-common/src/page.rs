@@ -181,6 +181,8 @@ pod!(Unmapping, size = 56, align = 8);
 pub struct PageFacts {
     /// `folio.mapping` (or `page.mapping`).
     pub folio_mapping: u32,
+    /// Bit number of `PG_swapcache`.
+    pub pg_swapcache: u32,
     /// `folio.index` (or `page.index`).
     pub folio_index: u32,
     /// `folio.private` (or `page.private`): the swap entry of a folio in the swap cache.
@@ -215,31 +217,26 @@ pub struct PageFacts {
     pub chain_vma: u32,
     /// `anon_vma_chain.rb`.
     pub chain_node: u32,
+    /// `anon_vma_chain.rb.__rb_parent_color`.
+    pub chain_parent: u32,
     /// `anon_vma_chain.rb.rb_left`.
     pub chain_left: u32,
     /// `anon_vma_chain.rb.rb_right`.
     pub chain_right: u32,
     /// `anon_vma_chain.rb_subtree_last`.
     pub chain_last: u32,
-    /// BTF id of `struct anon_vma`.
-    pub type_anon_vma: u32,
-    /// BTF id of `struct anon_vma_chain`.
-    pub type_chain: u32,
-    /// BTF id of `struct vm_area_struct`.
-    pub type_vma: u32,
-    /// BTF id of `struct mm_struct`.
-    pub type_mm: u32,
-    /// BTF id of `struct task_struct`.
-    pub type_task: u32,
+    /// BTF id of `struct pt_regs`.
+    pub type_registers: u32,
     /// 1: a record for every page; 0: for tagged regions only.
     pub all: u32,
 }
-pod!(PageFacts, size = 27 * 4, align = 4);
+pod!(PageFacts, size = 25 * 4, align = 4);
 
 impl PageFacts {
     /// A kernel of which nothing is known.
     pub const UNKNOWN: Self = Self {
         folio_mapping: ABSENT,
+        pg_swapcache: ABSENT,
         folio_index: ABSENT,
         folio_private: ABSENT,
         page_size: ABSENT,
@@ -257,14 +254,11 @@ impl PageFacts {
         anon_root: ABSENT,
         chain_vma: ABSENT,
         chain_node: ABSENT,
+        chain_parent: ABSENT,
         chain_left: ABSENT,
         chain_right: ABSENT,
         chain_last: ABSENT,
-        type_anon_vma: ABSENT,
-        type_chain: ABSENT,
-        type_vma: ABSENT,
-        type_mm: ABSENT,
-        type_task: ABSENT,
+        type_registers: ABSENT,
         all: 0,
     };
 }

@@ -15,7 +15,10 @@ use memmon_common::{
     offsets::{ABSENT, RDONLY_CAST_MARK},
 };
 
-use crate::maps::{STALLED, fact};
+use crate::{
+    maps::{STALLED, fact},
+    page_maps::page_fact,
+};
 
 const PF_KSWAPD: u32 = 0x0002_0000;
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -96,11 +99,18 @@ pub(crate) fn cast(address: u64, type_id: u32) -> Typed {
     Typed(rdonly_cast(address as *const u8, type_id))
 }
 
-/// Loads the `u64` at `offset` of a structure with this BTF id; 0 if it cannot be read.
+/// Loads the `u64` at `address + offset` as a plain number, whatever it is; 0 if it cannot be read.
+///
+/// A pointer that the verifier knows as one may not be masked, and makes every step of a loop a new case to
+/// it. The registers of `pt_regs` are numbers: each address is taken for the first of them.
 #[inline(always)]
-pub(crate) fn load(address: u64, offset: u32, type_id: u32) -> u64 {
+pub(crate) fn load(address: u64, offset: u32) -> u64 {
     if can_cast() {
-        cast(address, type_id).u64(offset)
+        cast(
+            address.wrapping_add(u64::from(offset)),
+            page_fact!(type_registers),
+        )
+        .u64(0)
     } else {
         peek(address, offset).unwrap_or(0)
     }
@@ -108,9 +118,13 @@ pub(crate) fn load(address: u64, offset: u32, type_id: u32) -> u64 {
 
 /// As [`load`], of a `u32`.
 #[inline(always)]
-pub(crate) fn load_u32(address: u64, offset: u32, type_id: u32) -> u32 {
+pub(crate) fn load_u32(address: u64, offset: u32) -> u32 {
     if can_cast() {
-        cast(address, type_id).u32(offset)
+        cast(
+            address.wrapping_add(u64::from(offset)),
+            page_fact!(type_registers),
+        )
+        .u32(0)
     } else {
         peek(address, offset).unwrap_or(0)
     }

@@ -77,7 +77,11 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
         .env_remove("RUSTFLAGS")
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+            // Type information of our own: the kernel asks for it where a program hands out a callback.
+            format!(
+                "--cfg=bpf_target_arch=\"{}\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf",
+                env::consts::ARCH
+            ),
         );
     match &toolchain {
         Toolchain::Prebuilt(rustc) => cargo
@@ -92,11 +96,29 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
     let built = dir.join(TARGET).join("bpf").join("memmon-ebpf");
     // cargo touches its output even when nothing changed; a copy keeps dependants from being rebuilt.
     let object = dir.join("memmon-ebpf.o");
-    let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    let bytes = without_debug_info(&built)?;
     if fs::read(&object).ok().as_deref() != Some(&bytes) {
         fs::write(&object, &bytes).with_context(|| format!("writing {}", object.display()))?;
     }
     Ok(object)
+}
+
+/// The object without what only a debugger reads, if LLVM's tool for that is there: type information (`.BTF`)
+/// is made from debug information, which is ten times as large as the rest.
+fn without_debug_info(object: &Path) -> Result<Vec<u8>> {
+    let stripped = object.with_extension("stripped");
+    let done = Command::new("llvm-strip")
+        .env("PATH", bpf_toolchain::path()?)
+        .arg("--strip-debug")
+        .arg("-o")
+        .args([&stripped, object])
+        .status();
+    let from = if done.is_ok_and(|status| status.success()) {
+        &stripped
+    } else {
+        object
+    };
+    fs::read(from).with_context(|| format!("reading {}", from.display()))
 }
 
 /// Builds the agent with the eBPF object inside and returns the binary's path.

@@ -20,8 +20,6 @@ use crate::{
 };
 
 const PF_MEMALLOC: u32 = 0x0000_0800;
-/// Low bits of `folio.mapping`.
-const MAPPING_ANON: u64 = 1;
 const PAGE_SHIFT: u32 = 12;
 
 /// The two slots a thread may use.
@@ -80,8 +78,10 @@ fn release(slot: *mut Unmapping) {
 pub(crate) fn page_unmap(ctx: FEntryContext) -> i32 {
     let folio = Typed::new(ctx.arg::<*const u8>(0));
     let vma = Typed::new(ctx.arg::<*const u8>(1));
-    if folio.u64(page_fact!(folio_mapping)) & MAPPING_ANON == 0 {
-        return 0;
+    let flags = folio.u64(fact!(folio_flags));
+    let wanted = 1 << (fact!(pg_swapbacked) & 63) | 1 << (page_fact!(pg_swapcache) & 63);
+    if flags & wanted != wanted {
+        return 0; // It has no swap entry: a file's, or shared memory, which gets one when it is unmapped.
     }
     let thread = ctx.pid();
     let task = vma.follow(page_fact!(vma_mm)).follow(page_fact!(mm_owner));
@@ -93,7 +93,6 @@ pub(crate) fn page_unmap(ctx: FEntryContext) -> i32 {
         }
         return 0;
     }
-    let flags = folio.u64(fact!(folio_flags));
     let pages = kread::pages_of_folio(folio, flags);
     let base = if pages == 1 {
         ctx.arg::<u64>(2)
@@ -151,7 +150,7 @@ fn commit(ctx: &FExitContext, slot: *mut Unmapping, index: u64) {
     }
     tags::report(
         ctx,
-        Page {
+        &Page {
             folio: stash.folio,
             memcg: stash.memcg,
             task: stash.task,

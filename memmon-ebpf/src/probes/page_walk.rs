@@ -2,8 +2,8 @@
 //! reverse mapping. The folio is unmapped by then, so that whoever may have mapped it is named: a child that
 //! has copied the page since its fork as well.
 
-use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
-use memmon_common::page::{TagRange, page_total};
+use aya_ebpf::{EbpfContext, helpers::bpf_loop, macros::btf_tracepoint, programs::BtfTracePointContext};
+use memmon_common::page::page_total;
 
 use super::tags::{self, Page};
 use crate::{
@@ -15,13 +15,36 @@ use crate::{
 /// Low bits of `folio.mapping`: 1 = anonymous, 3 = KSM.
 const MAPPING_FLAGS: u64 = 3;
 const MAPPING_ANON: u64 = 1;
+/// Low bits of `rb_node.__rb_parent_color`.
+const COLOUR: u64 = 3;
 const PAGE_SHIFT: u32 = 12;
-/// Nodes of the reverse mapping that are looked at.
-const NODES: u32 = 24;
-/// Nodes that wait while others are looked at: the depth of a tree of 2^8 mappings.
-const WAITING: usize = 8;
-/// Tagged ranges of one large folio that are told apart.
-const RANGES: u32 = 8;
+/// Steps through the tree of mappings, three for each at most.
+const STEPS: u32 = 192;
+/// Tagged ranges of one folio that are told apart: more than a huge page can touch.
+const RANGES: u32 = 520;
+/// What a loop's callback returns to go on, and to end it.
+const GO_ON: u64 = 0;
+const DONE: u64 = 1;
+
+/// What a callback has in place of the program's context, which the helpers used here do not look at.
+struct Task;
+
+impl EbpfContext for Task {
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        core::ptr::null_mut()
+    }
+}
+
+/// An anonymous folio.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Folio {
+    address: u64,
+    memcg: u64,
+    /// Its page offset in whatever maps it.
+    first: u64,
+    pages: u64,
+}
 
 /// `mm_vmscan_write_folio(struct folio *)`.
 #[btf_tracepoint]
@@ -32,147 +55,178 @@ pub(crate) fn page_walk(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let pages = kread::pages_of_folio(folio, flags);
-    let mapping = folio.u64(page_fact!(folio_mapping));
+    let mapping = kread::load(folio.addr(), page_fact!(folio_mapping));
     if mapping & MAPPING_FLAGS != MAPPING_ANON {
         // Shared memory belongs to no process, and KSM to any number of them.
         count_pages(page_total::UNKNOWN_PAGES, pages);
         return 0;
     }
-    walk(&ctx, folio, mapping - MAPPING_ANON, pages);
+    let root = kread::load(mapping - MAPPING_ANON, page_fact!(anon_root));
+    let folio = Folio {
+        address: folio.addr(),
+        memcg: kread::memcg_of_folio(folio),
+        first: folio.u64(page_fact!(folio_index)),
+        pages,
+    };
+    let mut walk = Walk {
+        folio,
+        node: root,
+        from: 0,
+        found: 0,
+    };
+    repeat(STEPS, step, &mut walk);
+    if walk.found == 0 {
+        count_pages(page_total::UNKNOWN_PAGES, pages);
+    }
     0
 }
 
-/// Visits the mappings of an anonymous folio that its pages can lie in: an interval tree by page offset.
+/// Calls `callback` up to `times` times. The verifier looks at a callback once, and at a loop's body once for
+/// each way through all the rounds before.
 #[inline(always)]
-fn walk(ctx: &impl EbpfContext, folio: Typed, anon_vma: u64, pages: u64) {
-    let first = folio.u64(page_fact!(folio_index));
-    let mut waiting = [0u64; WAITING];
-    let mut depth = 0usize;
-    let mut node = kread::load(anon_vma, page_fact!(anon_root), page_fact!(type_anon_vma));
-    let mut found = false;
-    // Unrolled, the loop would need more stack than there is.
-    for _ in 0..core::hint::black_box(NODES) {
-        if node == 0 {
-            if depth == 0 {
-                break;
+fn repeat<T>(times: u32, callback: extern "C" fn(u32, *mut T) -> u64, state: &mut T) {
+    // SAFETY: the callback has the signature that the helper calls, and `state` outlives the call.
+    unsafe { bpf_loop(times, callback as *mut _, (&raw mut *state).cast(), 0) };
+}
+
+/// A walk through the mappings that can hold the folio, in the order node, left, right, up: an interval tree
+/// by page offset, in which parent pointers stand in for a stack.
+#[repr(C)]
+struct Walk {
+    folio: Folio,
+    node: u64,
+    /// The node we came from.
+    from: u64,
+    /// Mappings that hold the folio.
+    found: u64,
+}
+
+extern "C" fn step(_: u32, walk: *mut Walk) -> u64 {
+    // SAFETY: the loop passes on what it was given.
+    let walk = unsafe { &mut *walk };
+    let node = walk.node;
+    if node == 0 {
+        return DONE;
+    }
+    let chain = node.wrapping_sub(u64::from(page_fact!(chain_node)));
+    let up = kread::load(chain, page_fact!(chain_parent)) & !COLOUR;
+    let left = kread::load(chain, page_fact!(chain_left));
+    let right = kread::load(chain, page_fact!(chain_right));
+    let mut next = up;
+    if walk.from == up {
+        // Otherwise everything from here on lies before the folio.
+        if kread::load(chain, page_fact!(chain_last)) >= walk.folio.first {
+            if let Some(page) = visit(&walk.folio, kread::load(chain, page_fact!(chain_vma))) {
+                walk.found += 1;
+                told(page);
             }
-            depth -= 1;
-            node = waiting[depth & (WAITING - 1)];
+            if left != 0 {
+                next = left;
+            } else if right != 0 {
+                next = right;
+            }
         }
-        let chain = node.wrapping_sub(u64::from(page_fact!(chain_node)));
-        if chain_load(chain, page_fact!(chain_last)) < first {
-            node = 0; // Everything from here on lies before the folio.
-            continue;
-        }
-        let vma = chain_load(chain, page_fact!(chain_vma));
-        found |= visit(ctx, folio, vma, first, pages);
-        let (left, right) = (
-            chain_load(chain, page_fact!(chain_left)),
-            chain_load(chain, page_fact!(chain_right)),
-        );
-        if left != 0 && right != 0 && depth < WAITING {
-            waiting[depth & (WAITING - 1)] = right;
-            depth += 1;
-        }
-        node = if left != 0 { left } else { right };
+    } else if walk.from == left && right != 0 {
+        next = right;
     }
-    if !found {
-        count_pages(page_total::UNKNOWN_PAGES, pages);
+    walk.from = node;
+    walk.node = next;
+    GO_ON
+}
+
+/// Reports all of the pages, or those parts of them that lie in tagged ranges.
+#[inline(always)]
+fn told(page: Page) {
+    if page_fact!(all) != 0 {
+        tags::report(&Task, &page);
+    } else if let Some(tags) = tags::of_process(page.tgid) {
+        let before = tags::range_before(tags, page.address).map_or(0, |(index, _)| index);
+        let mut search = Search {
+            page,
+            first: tags.first.wrapping_add(before),
+            end: tags.first.wrapping_add(tags.count),
+        };
+        repeat(RANGES, overlap, &mut search);
     }
 }
 
+/// The part of the folio that lies in this mapping; `None` if none does or the process is gone.
 #[inline(always)]
-fn chain_load(chain: u64, offset: u32) -> u64 {
-    kread::load(chain, offset, page_fact!(type_chain))
-}
-
-#[inline(always)]
-fn vma_load(vma: u64, offset: u32) -> u64 {
-    kread::load(vma, offset, page_fact!(type_vma))
-}
-
-/// Reports the part of the folio that lies in this mapping; `false` if none does or the process is gone.
-#[inline(always)]
-fn visit(ctx: &impl EbpfContext, folio: Typed, vma: u64, first: u64, pages: u64) -> bool {
-    let (start, end, offset) = (
-        vma_load(vma, page_fact!(vma_start)),
-        vma_load(vma, page_fact!(vma_end)),
-        vma_load(vma, page_fact!(vma_pgoff)),
-    );
+fn visit(folio: &Folio, vma: u64) -> Option<Page> {
+    let start = kread::load(vma, page_fact!(vma_start));
+    let end = kread::load(vma, page_fact!(vma_end));
+    let offset = kread::load(vma, page_fact!(vma_pgoff));
     // In pages from the beginning of the mapping; the folio may begin before it or end behind it.
     let length = end.wrapping_sub(start) >> PAGE_SHIFT;
-    let (skip, at) = if first < offset {
-        (offset - first, 0)
+    let (skip, at) = if folio.first < offset {
+        (offset - folio.first, 0)
     } else {
-        (0, first - offset)
+        (0, folio.first - offset)
     };
-    if start >= end || skip >= pages || at >= length {
-        return false;
+    if start >= end || skip >= folio.pages || at >= length {
+        return None;
     }
-    let count = (pages - skip).min(length - at);
-    let mm = vma_load(vma, page_fact!(vma_mm));
-    if kread::load_u32(mm, page_fact!(mm_users), page_fact!(type_mm)) == 0 {
-        return false;
+    let count = (folio.pages - skip).min(length - at);
+    let mm = kread::load(vma, page_fact!(vma_mm));
+    if kread::load_u32(mm, page_fact!(mm_users)) == 0 {
+        return None;
     }
-    let task = kread::load(mm, page_fact!(mm_owner), page_fact!(type_mm));
-    let tgid = kread::load_u32(task, page_fact!(task_tgid), page_fact!(type_task));
+    let task = kread::load(mm, page_fact!(mm_owner));
+    let tgid = kread::load_u32(task, page_fact!(task_tgid));
     if tgid == 0 {
-        return false;
+        return None;
     }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a folio has far fewer than 2^32 pages"
     )]
-    let page = Page {
-        folio: folio.addr(),
-        memcg: kread::memcg_of_folio(folio),
+    Some(Page {
+        folio: folio.address,
+        memcg: folio.memcg,
         task,
         tgid,
         label: 0,
         address: start + (at << PAGE_SHIFT),
         pages: count as u32,
         exact: false,
-    };
-    if page_fact!(all) != 0 {
-        tags::report(ctx, page);
-    } else {
-        tagged(ctx, page);
-    }
-    true
+    })
 }
 
-/// Reports those parts of some consecutive pages that lie in tagged ranges.
-#[inline(always)]
-fn tagged(ctx: &impl EbpfContext, page: Page) {
-    let Some(tags) = tags::of_process(page.tgid) else {
-        return;
-    };
-    let end = page.address + (u64::from(page.pages) << PAGE_SHIFT);
-    let from = tags::range_before(tags, page.address).map_or(0, |(index, _)| index);
-    for step in 0..core::hint::black_box(RANGES) {
-        let index = from.wrapping_add(step);
-        if index >= tags.count {
-            return;
-        }
-        let Some(&TagRange { start, pages, label }) = TAG_RANGES.get(tags.first.wrapping_add(index)) else {
-            return;
-        };
-        if start >= end {
-            return;
-        }
-        let low = start.max(page.address);
-        let high = (start + (u64::from(pages) << PAGE_SHIFT)).min(end);
-        if low < high {
-            #[expect(clippy::cast_possible_truncation, reason = "no more than the folio's pages")]
-            tags::report(
-                ctx,
-                Page {
-                    label,
-                    address: low,
-                    pages: ((high - low) >> PAGE_SHIFT) as u32,
-                    ..page
-                },
-            );
-        }
+/// A search for the tagged ranges that some consecutive pages of a process lie in.
+#[repr(C)]
+struct Search {
+    page: Page,
+    /// Where in the table the first is that can be one of them, and where the process's end.
+    first: u32,
+    end: u32,
+}
+
+/// Reports the part of the pages that lies in one range.
+extern "C" fn overlap(step: u32, search: *mut Search) -> u64 {
+    // SAFETY: the loop passes on what it was given.
+    let Search { page, first, end } = unsafe { &*search };
+    let index = first.wrapping_add(step);
+    if index >= *end {
+        return DONE;
     }
+    let Some(range) = TAG_RANGES.get(index) else {
+        return DONE;
+    };
+    let to = page.address + (u64::from(page.pages) << PAGE_SHIFT);
+    if range.start >= to {
+        return DONE;
+    }
+    let low = range.start.max(page.address);
+    let high = (range.start + (u64::from(range.pages) << PAGE_SHIFT)).min(to);
+    if low < high {
+        #[expect(clippy::cast_possible_truncation, reason = "no more than the folio's pages")]
+        let part = Page {
+            label: range.label,
+            address: low,
+            pages: ((high - low) >> PAGE_SHIFT) as u32,
+            ..*page
+        };
+        tags::report(&Task, &part);
+    }
+    GO_ON
 }

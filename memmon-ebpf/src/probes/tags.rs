@@ -78,6 +78,7 @@ pub(crate) fn label_at(tgid: u32, address: u64) -> u32 {
 
 /// A page of a process went to swap.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Page {
     pub(crate) folio: u64,
     /// The memory cgroup it is charged to, an address.
@@ -93,7 +94,7 @@ pub(crate) struct Page {
 
 /// Counts a page of a tagged region, and sends a record if one is due (for every page if all are wanted).
 #[inline(always)]
-pub(crate) fn report(ctx: &impl EbpfContext, page: Page) {
+pub(crate) fn report(ctx: &impl EbpfContext, page: &Page) {
     let owner = if page.memcg == 0 {
         0
     } else {
@@ -114,7 +115,7 @@ pub(crate) fn report(ctx: &impl EbpfContext, page: Page) {
             None => return,
         }
     }
-    send(ctx, &page, owner, suppressed, now);
+    send(ctx, page, owner, suppressed, now);
 }
 
 /// Counts; the pages that went without a record if one is due.
@@ -156,7 +157,7 @@ fn hit(key: &RegionKey, pages: u64, now: u64) -> Option<u64> {
 #[inline(always)]
 fn send(ctx: &impl EbpfContext, page: &Page, owner: u64, suppressed: u64, now: u64) {
     let culprit = kread::culprit(ctx, kread::current(), page.memcg, owner);
-    let start = kread::load(page.task, page_fact!(task_start), page_fact!(type_task));
+    let start = kread::load(page.task, page_fact!(task_start));
     let Some(mut entry) = PAGES.reserve::<PageRecord>(0) else {
         count_pages(page_total::RING_DROPS, u64::from(page.pages));
         return;

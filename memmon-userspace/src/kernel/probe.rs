@@ -150,6 +150,7 @@ fn page_values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
     let folio_or_page = |path: &str| offset("folio", path).or_else(|| offset("page", path));
     vec![
         ("folio.mapping", folio_or_page("mapping")),
+        ("PG_swapcache", btf.enumerator("pageflags", "PG_swapcache")),
         ("folio.index", folio_or_page("index")),
         ("folio.private", folio_or_page("private")),
         ("size of page", btf.size_of("page")),
@@ -171,6 +172,10 @@ fn page_values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
         ("anon_vma_chain.vma", offset("anon_vma_chain", "vma")),
         ("anon_vma_chain.rb", offset("anon_vma_chain", "rb")),
         (
+            "anon_vma_chain.rb.__rb_parent_color",
+            offset("anon_vma_chain", "rb.__rb_parent_color"),
+        ),
+        (
             "anon_vma_chain.rb.rb_left",
             offset("anon_vma_chain", "rb.rb_left"),
         ),
@@ -182,11 +187,7 @@ fn page_values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
             "anon_vma_chain.rb_subtree_last",
             offset("anon_vma_chain", "rb_subtree_last"),
         ),
-        ("type anon_vma", btf.struct_id("anon_vma")),
-        ("type anon_vma_chain", btf.struct_id("anon_vma_chain")),
-        ("type vm_area_struct", btf.struct_id("vm_area_struct")),
-        ("type mm_struct", btf.struct_id("mm_struct")),
-        ("type task_struct", btf.struct_id("task_struct")),
+        ("type pt_regs", btf.struct_id("pt_regs")),
     ]
 }
 
@@ -195,6 +196,7 @@ pub fn page_facts(facts: &Facts, all: bool) -> PageFacts {
     let get = |name: &str| facts.value(name).unwrap_or(ABSENT);
     PageFacts {
         folio_mapping: get("folio.mapping"),
+        pg_swapcache: get("PG_swapcache"),
         folio_index: get("folio.index"),
         folio_private: get("folio.private"),
         page_size: get("size of page"),
@@ -212,14 +214,11 @@ pub fn page_facts(facts: &Facts, all: bool) -> PageFacts {
         anon_root: get("anon_vma.rb_root"),
         chain_vma: get("anon_vma_chain.vma"),
         chain_node: get("anon_vma_chain.rb"),
+        chain_parent: get("anon_vma_chain.rb.__rb_parent_color"),
         chain_left: get("anon_vma_chain.rb.rb_left"),
         chain_right: get("anon_vma_chain.rb.rb_right"),
         chain_last: get("anon_vma_chain.rb_subtree_last"),
-        type_anon_vma: get("type anon_vma"),
-        type_chain: get("type anon_vma_chain"),
-        type_vma: get("type vm_area_struct"),
-        type_mm: get("type mm_struct"),
-        type_task: get("type task_struct"),
+        type_registers: get("type pt_regs"),
         all: all.into(),
     }
 }

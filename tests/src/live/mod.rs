@@ -10,6 +10,7 @@ mod log;
 mod many;
 pub mod meter;
 mod names;
+mod pages;
 mod parity;
 #[path = "../../../memmon-userspace/src/testing/schema.rs"]
 #[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
@@ -26,6 +27,7 @@ use context::Context;
 pub fn cases() -> impl Iterator<Item = &'static Case<Context>> {
     [
         parity::CASES,
+        pages::CASES,
         folios::CASES,
         critical::CASES,
         stalls::CASES,
