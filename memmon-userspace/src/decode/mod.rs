@@ -3,6 +3,8 @@
 pub mod cgroup_file;
 mod event;
 mod host;
+mod maps;
+mod page;
 pub mod process;
 mod swaps;
 mod timestamp;
