@@ -1,7 +1,7 @@
 //! What people and other programs see.
 
-pub mod dbus;
 pub mod alerts;
+pub mod dbus;
 pub mod http;
 pub mod journal;
 pub mod json;
