@@ -61,7 +61,7 @@ pub struct KernelFacts {
     /// `pt_regs.orig_ax`, to tell `madvise` from other callers.
     pub regs_syscall: u32,
     /// 1 if a task can be preempted inside a tracepoint (from 7.0): then the kernel skips a program on a CPU
-    /// where it was interrupted, and a second one has to count what the first missed.
+    /// where it was interrupted, and copies of it have to count what it missed.
     pub preemptible: u32,
     /// BTF id of the kernel function `bpf_rdonly_cast` (from 6.2). The agent writes it into the calls that
     /// carry [`RDONLY_CAST_MARK`] as well.

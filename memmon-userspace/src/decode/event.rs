@@ -230,16 +230,21 @@ fn swap_out(raw: &SwapOutEvent) -> Result<Event, DecodeError> {
     Ok(Event::SwapOut(SwapOut {
         ts_ns: raw.header.ts_ns,
         owner: raw.owner,
-        reclaimer: Reclaimer {
-            kind: ReclaimKind::try_from(u64::from(raw.reclaim_kind))?,
-            cgroup_id: (raw.reclaimer != 0).then_some(raw.reclaimer),
-            pid: raw.tgid,
-            comm: comm(&raw.comm),
-        },
+        reclaimer: reclaimer(raw.reclaim_kind, raw.reclaimer, raw.tgid, &raw.comm)?,
         pages: raw.pages.into(),
         suppressed_pages: raw.suppressed_pages,
         folio: raw.folio,
     }))
+}
+
+/// Who reclaimed, from the fields that every record of a page has.
+pub(super) fn reclaimer(kind: u32, cgroup: u64, pid: u32, name: &[u8]) -> Result<Reclaimer, DecodeError> {
+    Ok(Reclaimer {
+        kind: ReclaimKind::try_from(u64::from(kind))?,
+        cgroup_id: (cgroup != 0).then_some(cgroup),
+        pid,
+        comm: comm(name),
+    })
 }
 
 /// A NUL-padded task name.

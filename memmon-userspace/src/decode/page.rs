@@ -5,7 +5,7 @@ use memmon_common::{
     page::{PageRecord, TagsGone, page_flag},
 };
 
-use super::event::{DecodeError, ReclaimKind, Reclaimer, comm, read};
+use super::event::{DecodeError, Reclaimer, comm, read, reclaimer};
 
 /// A decoded record of the page-level ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +83,12 @@ fn page(raw: &PageRecord) -> Result<PageEvent, DecodeError> {
     Ok(PageEvent::Page(PageOut {
         ts_ns: raw.header.ts_ns,
         owner: raw.owner,
-        reclaimer: Reclaimer {
-            kind: ReclaimKind::try_from(u64::from(raw.reclaim_kind))?,
-            cgroup_id: (raw.reclaimer != 0).then_some(raw.reclaimer),
-            pid: raw.reclaimer_tgid,
-            comm: comm(&raw.reclaimer_comm),
-        },
+        reclaimer: reclaimer(
+            raw.reclaim_kind,
+            raw.reclaimer,
+            raw.reclaimer_tgid,
+            &raw.reclaimer_comm,
+        )?,
         process: ProcessId {
             tgid: raw.tgid,
             start_ns: raw.start_ns,

@@ -7,6 +7,7 @@ use memmon_common::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::decode::ReclaimKind;
 
 fn name(text: &str) -> [u8; COMM_LEN] {
     let mut name = [0; COMM_LEN];
