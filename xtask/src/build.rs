@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::bpf_toolchain::{self, TARGET, Toolchain};
+use crate::{
+    bpf_object,
+    bpf_toolchain::{self, TARGET, Toolchain},
+};
 
 /// The workspace's root directory.
 pub(crate) fn root() -> PathBuf {
@@ -97,6 +100,7 @@ pub(crate) fn ebpf() -> Result<PathBuf> {
     // cargo touches its output even when nothing changed; a copy keeps dependants from being rebuilt.
     let object = dir.join("memmon-ebpf.o");
     let bytes = without_debug_info(&built)?;
+    bpf_object::refuse_panics(&bytes)?;
     if fs::read(&object).ok().as_deref() != Some(&bytes) {
         fs::write(&object, &bytes).with_context(|| format!("writing {}", object.display()))?;
     }

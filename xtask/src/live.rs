@@ -1,8 +1,11 @@
 //! `cargo xtask live`: the cases that need this machine's kernel, root, and zram0 for themselves.
 
-use std::process::Command;
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::build;
 
@@ -15,5 +18,24 @@ use crate::build;
 pub(crate) fn run(cases: &[String]) -> Result<()> {
     let memmon = build::agent(false)?;
     let live = build::test_program("live", false)?;
-    build::run(Command::new(live).args(cases).env("MEMMON", memmon))
+    let mut child = Command::new(live)
+        .args(cases)
+        .env("MEMMON", memmon)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the cases")?;
+    let mut failed = Vec::new();
+    for line in BufReader::new(child.stdout.take().context("its output is a pipe")?).lines() {
+        let line = line.context("reading what the cases say")?;
+        println!("{line}");
+        if line.starts_with("FAIL ") {
+            failed.push(line);
+        }
+    }
+    let status = child.wait().context("waiting for the cases")?;
+    if !status.success() {
+        // Again, because much may follow before somebody reads it.
+        bail!("ended with {status}; {}", failed.join("; "));
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! memmon's build, test and VM commands: `cargo xtask COMMAND`.
 
 mod bench;
+mod bpf_object;
 mod bpf_toolchain;
 mod build;
 mod check;

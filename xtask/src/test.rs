@@ -62,7 +62,7 @@ pub(crate) fn run(skip: &[Part]) -> Result<()> {
             }
             Err(error) => {
                 eprintln!("xtask: {part}: FAILED after {seconds} s: {error:#}");
-                failed.push(part);
+                failed.push(format!("{part}: {error:#}"));
             }
         }
     }
@@ -76,8 +76,7 @@ pub(crate) fn run(skip: &[Part]) -> Result<()> {
         skipped.len()
     );
     if !failed.is_empty() {
-        let names: Vec<String> = failed.iter().map(ToString::to_string).collect();
-        bail!("failed: {}", names.join(", "));
+        bail!("failed: {}", failed.join("\n"));
     }
     Ok(())
 }

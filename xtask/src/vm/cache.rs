@@ -45,6 +45,34 @@ pub(crate) fn lock(what: &str) -> Result<File> {
     Ok(file)
 }
 
+/// As [`lock`], of the first of several that is free.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) fn lock_one_of(names: &[&str]) -> Result<File> {
+    let files = names
+        .iter()
+        .map(|name| {
+            let path = dir()?.join(format!("{name}.lock"));
+            File::create(&path).with_context(|| format!("creating {}", path.display()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut told = false;
+    loop {
+        if let Some(free) = files.iter().position(|file| file.try_lock().is_ok()) {
+            return files.into_iter().nth(free).context("the position is one of them");
+        }
+        if !told {
+            eprintln!(
+                "vm: waiting for another xtask, which holds {}",
+                names.join(" and ")
+            );
+            told = true;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 /// A directory in the cache, made by a recipe.
 ///
 /// Its name contains the recipe's hash: checkouts with different recipes do not take each other's images away.

@@ -45,7 +45,7 @@ pub(crate) struct Plan {
 }
 
 /// How a run ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) platform: &'static str,
     pub(crate) release: String,
@@ -75,7 +75,8 @@ pub(crate) fn run(
         fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         let disks = prepare_disks(&dir, platform, kernel, root, binaries, plan)?;
         eprintln!(
-            "vm: {} on {} (results in {})",
+            "vm {}: {} on {} (results in {})",
+            platform.name,
             kernel.release,
             platform.root,
             dir.display()
@@ -85,7 +86,8 @@ pub(crate) fn run(
             return Ok(summary);
         }
         eprintln!(
-            "vm: boot {boot} of at most {BOOTS} ended before the guest said anything: {}",
+            "vm {}: boot {boot} of at most {BOOTS} ended before the guest said anything: {}",
+            platform.name,
             summary.problems.join("; ")
         );
         boot += 1;
@@ -107,7 +109,7 @@ fn boot_once(
         .stdout(Stdio::piped())
         .spawn()
         .context("starting qemu-system-x86_64")?;
-    let followed = follow(&mut child, dir, started + plan.deadline);
+    let followed = follow(&mut child, platform, dir, started + plan.deadline);
     // Its output has ended, so it is about to end by itself; otherwise nothing may be left running.
     if !followed.as_ref().is_ok_and(|followed| followed.in_time) {
         child.kill().context("stopping qemu")?;
@@ -179,7 +181,7 @@ struct Followed {
 }
 
 /// Shows and keeps what the guest says until it stops or the deadline is over.
-fn follow(child: &mut Child, dir: &Path, deadline: Instant) -> Result<Followed> {
+fn follow(child: &mut Child, platform: &Platform, dir: &Path, deadline: Instant) -> Result<Followed> {
     let output = child.stdout.take().context("qemu's output is a pipe")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -205,7 +207,7 @@ fn follow(child: &mut Child, dir: &Path, deadline: Instant) -> Result<Followed> 
                     Some(Line::Log { log, text }) => {
                         logs.insert(append_log(dir, &log, &text)?);
                     }
-                    Some(line) => show(&line),
+                    Some(line) => show(platform.name, &line),
                     None => {}
                 }
             }
@@ -240,7 +242,7 @@ fn append_log(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn show(line: &Line) {
+fn show(machine: &str, line: &Line) {
     match line {
         Line::Case {
             case,
@@ -253,10 +255,10 @@ fn show(line: &Line) {
                 Status::Failed => "FAILED",
                 Status::Skipped => "skipped",
             };
-            eprintln!("vm:   {word:7} {case} ({seconds:.1} s) {detail}");
+            eprintln!("vm {machine}:   {word:7} {case} ({seconds:.1} s) {detail}");
         }
-        Line::Say { say } => eprintln!("vm:     {say}"),
-        Line::Measure { measure, value } => eprintln!("vm:   measured {measure}: {value}"),
+        Line::Say { say } => eprintln!("vm {machine}:     {say}"),
+        Line::Measure { measure, value } => eprintln!("vm {machine}:   measured {measure}: {value}"),
         Line::Start { .. } | Line::Log { .. } | Line::End { .. } => {}
     }
 }
