@@ -36,8 +36,8 @@ pub const PAGE_FACTS: &str = "PAGE_FACTS";
 pub const TAG_RANGES: &str = "TAG_RANGES";
 /// Hash: process id to [`crate::page::ProcessTags`].
 pub const TAGGED: &str = "TAGGED";
-/// Array of `u64`: one bit per process id modulo [`crate::page::PROCESS_FILTER_BITS`], set if such an id may have tags.
-pub const TAG_FILTER: &str = "TAG_FILTER";
+/// Array of `u64`, by process id modulo [`crate::page::FRONT_SLOTS`]: see [`crate::page::front_entry`].
+pub const TAG_FRONT: &str = "TAG_FRONT";
 /// Hash: [`crate::page::RegionKey`] to [`crate::page::RegionState`].
 pub const REGIONS: &str = "REGIONS";
 /// Per-CPU array of [`crate::page::page_total`].

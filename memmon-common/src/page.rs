@@ -14,15 +14,43 @@ use crate::{
 /// Ranges in the table, of all processes together.
 pub const TAG_RANGES: u32 = 65_536;
 /// Most ranges of one process: what the programs' search can tell apart.
-pub const PROCESS_RANGES: u32 = (1 << SEARCH_STEPS) - 1;
-/// Steps of the binary search.
-pub const SEARCH_STEPS: u32 = 13;
+pub const PROCESS_RANGES: u32 = 8_191;
+/// Steps of a search in quarters until fewer than four ranges are left.
+pub const SEARCH_STEPS: u32 = steps(PROCESS_RANGES);
+
+const fn steps(mut length: u32) -> u32 {
+    let mut steps = 0;
+    while length >= 4 {
+        length -= 3 * (length >> 2);
+        steps += 1;
+    }
+    steps
+}
 /// Most processes with tags at the same time.
 pub const TAGGED_PROCESSES: u32 = 4_096;
-/// Bits in the filter in front of the map of tagged processes.
-pub const PROCESS_FILTER_BITS: u32 = 4_096;
+/// Entries in front of the map of tagged processes, by process id.
+pub const FRONT_SLOTS: u32 = 4_096;
+/// Bit of an entry there: other processes that belong to it have tags too, and are in the map only.
+pub const FRONT_MORE: u64 = 1 << 31;
+
+/// An entry in front of the map: all that a search needs to know of a process, in one word.
+pub const fn front_entry(tgid: u32, first: u32, count: u32) -> u64 {
+    (tgid as u64) << 32 | (count as u64) << 16 | first as u64
+}
+
+/// The process id in such an entry; 0 = no process.
+pub const fn front_tgid(entry: u64) -> u64 {
+    entry >> 32
+}
+
+/// First index and number of ranges in such an entry.
+pub const fn front_slice(entry: u64) -> (u32, u32) {
+    ((entry & 0xffff) as u32, (entry >> 16 & 0x7fff) as u32)
+}
+
+const _: () = assert!(TAG_RANGES <= 1 << 16 && PROCESS_RANGES < 1 << 15);
 /// How long a slice that is no longer in use is left alone, nanoseconds.
-pub const SLICE_REST_NS: u64 = 1_000_000_000;
+pub const SLICE_REST_NS: u64 = 50_000_000;
 
 /// Bits of [`PageRecord::flags`].
 pub mod page_flag {

@@ -4,12 +4,13 @@
 //! be: these cost nothing until somebody asks for pages.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use memmon_common::page::{
-    PROCESS_FILTER_BITS, PageFacts, ProcessTags, RegionKey, RegionState, TAG_RANGES as RANGES,
-    TAGGED_PROCESSES, TagRange, UNMAPPING_SLOTS, Unmapping, page_total,
+    FRONT_SLOTS, PageFacts, ProcessTags, RegionKey, RegionState, TAG_RANGES as RANGES, TAGGED_PROCESSES,
+    TagRange, UNMAPPING_SLOTS, Unmapping, page_total,
 };
 
 /// Replaced by the agent before the object is loaded.
@@ -17,14 +18,15 @@ use memmon_common::page::{
 pub(crate) static PAGE_FACTS: PageFacts = PageFacts::UNKNOWN;
 
 #[map]
-pub(crate) static TAG_RANGES: Array<TagRange> = Array::with_max_entries(RANGES, 0);
+pub(crate) static TAG_RANGES: Array<TagRange> = Array::with_max_entries(RANGES, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static TAGGED: HashMap<u32, ProcessTags> = HashMap::with_max_entries(TAGGED_PROCESSES, 0);
 
-/// Most pages belong to processes without tags: one inlined array access spares them the hash look-up.
+/// An inlined array access tells that a process has no tags, and mostly where its tags are: a hash look-up would
+/// take as long as half of the search.
 #[map]
-pub(crate) static TAG_FILTER: Array<u64> = Array::with_max_entries(PROCESS_FILTER_BITS / 64, 0);
+pub(crate) static TAG_FRONT: Array<u64> = Array::with_max_entries(FRONT_SLOTS, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static REGIONS: HashMap<RegionKey, RegionState> = HashMap::with_max_entries(8_192, 0);

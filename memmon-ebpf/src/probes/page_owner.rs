@@ -192,11 +192,11 @@ pub(crate) fn page_commit_folio(ctx: FExitContext) -> i32 {
     if unsafe { (*slot).folio } != folio {
         return 0;
     }
-    // The pages of a folio lie one after the other in the kernel's map of memory.
-    commit(
-        &ctx,
-        slot,
-        page.wrapping_sub(folio) / u64::from(page_fact!(page_size)),
-    );
+    // The pages of a folio lie one after the other in the kernel's map of memory. `checked_div`: a plain one has
+    // a panic in it, as long as the compiler does not know the divisor, and no verifier loads that.
+    let size = u64::from(page_fact!(page_size));
+    if let Some(index) = page.wrapping_sub(folio).checked_div(size) {
+        commit(&ctx, slot, index);
+    }
     0
 }

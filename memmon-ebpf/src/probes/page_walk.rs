@@ -136,14 +136,16 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> u64 {
 
 /// Reports all of the pages, or those parts of them that lie in tagged ranges.
 #[inline(always)]
-fn told(page: Page) {
-    if page_fact!(all) != 0 {
-        tags::report(&Task, &page);
+fn told(mut page: Page) {
+    if page_fact!(all) != 0 || page.pages == 1 {
+        page.label = tags::label_at(page.tgid, page.address);
+        if page_fact!(all) != 0 || page.label != 0 {
+            tags::report(&Task, &page);
+        }
     } else if let Some(tags) = tags::of_process(page.tgid) {
-        let before = tags::range_before(tags, page.address).map_or(0, |(index, _)| index);
         let mut search = Search {
             page,
-            first: tags.first.wrapping_add(before),
+            first: tags::range_before(tags, page.address).map_or(tags.first, |(index, _)| index),
             end: tags.first.wrapping_add(tags.count),
         };
         repeat(RANGES, overlap, &mut search);

@@ -9,59 +9,97 @@ use aya_ebpf::{
 use memmon_common::{
     event::{COMM_LEN, EventHeader, event_kind},
     page::{
-        PROCESS_FILTER_BITS, PageRecord, ProcessTags, RegionKey, RegionState, SEARCH_STEPS, TagRange,
-        TagsGone, page_flag, page_total,
+        FRONT_MORE, FRONT_SLOTS, PageRecord, RegionKey, RegionState, SEARCH_STEPS, TagRange, TagsGone,
+        front_slice, front_tgid, page_flag, page_total,
     },
 };
 
 use crate::{
     kread::{self, Typed},
-    maps::{atomic_add, setting},
-    page_maps::{PAGES, REGIONS, TAG_FILTER, TAG_RANGES, TAGGED, count_pages, page_fact},
+    maps::{atomic_add, atomic_exchange_if, setting},
+    page_maps::{PAGES, REGIONS, TAG_FRONT, TAG_RANGES, TAGGED, count_pages, page_fact},
 };
 
 const PAGE_SHIFT: u32 = 12;
 
-/// One bit per process id: `false` is certain, `true` needs the map.
-#[inline(always)]
-pub(crate) fn maybe_tagged(tgid: u32) -> bool {
-    let bit = tgid & (PROCESS_FILTER_BITS - 1);
-    TAG_FILTER
-        .get(bit >> 6)
-        .is_some_and(|word| word & (1 << (bit & 63)) != 0)
+/// Where a process's ranges are in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Slice {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
 }
 
-/// The tags of a process, if it has any.
+/// The entry that a process belongs to: it may be another process's.
 #[inline(always)]
-pub(crate) fn of_process(tgid: u32) -> Option<ProcessTags> {
-    if !maybe_tagged(tgid) {
+fn front(tgid: u32) -> u64 {
+    match TAG_FRONT.get_ptr(tgid & (FRONT_SLOTS - 1)) {
+        // SAFETY: map memory stays valid while the program runs. Read once: the agent replaces it as a whole.
+        Some(entry) => unsafe { entry.read_volatile() },
+        None => 0,
+    }
+}
+
+/// `false` is certain: the process has no tags.
+#[inline(always)]
+pub(crate) fn maybe_tagged(tgid: u32) -> bool {
+    let entry = front(tgid);
+    front_tgid(entry) == u64::from(tgid) || entry & FRONT_MORE != 0
+}
+
+/// The ranges of a process, if it has any.
+#[inline(always)]
+pub(crate) fn of_process(tgid: u32) -> Option<Slice> {
+    let entry = front(tgid);
+    if front_tgid(entry) == u64::from(tgid) {
+        let (first, count) = front_slice(entry);
+        return Some(Slice { first, count });
+    }
+    if entry & FRONT_MORE == 0 {
         return None;
     }
     // SAFETY: copied at once. The agent replaces the entry and leaves the ranges it named alone for a while.
-    unsafe { TAGGED.get(tgid) }.copied()
+    let tags = unsafe { TAGGED.get(tgid) }?;
+    Some(Slice {
+        first: tags.first,
+        count: tags.count,
+    })
 }
 
-/// The last range of a process that starts at or before `address`, and its place among the process's ranges.
+/// 1 if the range at `index` starts at or before `address`, else 0.
+///
+/// No processor could guess which: a jump would cost more than the rest. User addresses have no sign bit.
 #[inline(always)]
-pub(crate) fn range_before(tags: ProcessTags, address: u64) -> Option<(u32, TagRange)> {
-    let (mut low, mut high) = (0u32, tags.count);
-    for _ in 0..core::hint::black_box(SEARCH_STEPS) {
-        if low >= high {
+fn starts_before(index: u32, address: u64) -> Option<u32> {
+    let start = TAG_RANGES.get(index)?.start;
+    Some((start.wrapping_sub(address).wrapping_sub(1) >> 63) as u32)
+}
+
+/// The last range of a process that starts at or before `address`, or its first one, and where it is in the table.
+///
+/// In quarters: the three looked at in one step do not wait for each other, so that half as many steps do.
+#[inline(always)]
+pub(crate) fn range_before(tags: Slice, address: u64) -> Option<(u32, &'static TagRange)> {
+    let (mut low, mut length) = (tags.first, tags.count);
+    for _ in 0..SEARCH_STEPS {
+        if length < 4 {
             break;
         }
-        let middle = (low + high) >> 1;
-        let range = TAG_RANGES.get(tags.first.wrapping_add(middle))?;
-        if range.start <= address {
-            low = middle + 1;
-        } else {
-            high = middle;
+        let quarter = length >> 2;
+        let (second, third) = (quarter << 1, (quarter << 1) + quarter);
+        let before = starts_before(low.wrapping_add(quarter), address)?
+            + starts_before(low.wrapping_add(second), address)?
+            + starts_before(low.wrapping_add(third), address)?;
+        low = low.wrapping_add(quarter * before);
+        // The last part is the longest; in the others what lies behind them does no harm.
+        length -= third;
+    }
+    for _ in 0..2 {
+        if length > 1 {
+            low = low.wrapping_add(starts_before(low.wrapping_add(1), address)?);
+            length -= 1;
         }
     }
-    if low == 0 {
-        return None;
-    }
-    let range = TAG_RANGES.get(tags.first.wrapping_add(low - 1))?;
-    Some((low - 1, *range))
+    Some((low, TAG_RANGES.get(low)?))
 }
 
 /// Label of the region that `address` is in; 0 = none.
@@ -71,7 +109,10 @@ pub(crate) fn label_at(tgid: u32, address: u64) -> u32 {
         return 0;
     };
     match range_before(tags, address) {
-        Some((_, range)) if (address - range.start) >> PAGE_SHIFT < u64::from(range.pages) => range.label,
+        // An address before the range is far behind its end, the way numbers wrap.
+        Some((_, range)) if address.wrapping_sub(range.start) >> PAGE_SHIFT < u64::from(range.pages) => {
+            range.label
+        }
         _ => 0,
     }
 }
@@ -198,11 +239,25 @@ fn send(ctx: &impl EbpfContext, page: &Page, owner: u64, suppressed: u64, now: u
 /// Takes the tags of a process away and tells the agent.
 #[inline(always)]
 fn end(tgid: u32) {
-    let Some(tags) = of_process(tgid) else {
+    if !maybe_tagged(tgid) {
+        return;
+    }
+    // SAFETY: a number is copied.
+    let Some(generation) = (unsafe { TAGGED.get(tgid) }).map(|tags| tags.generation) else {
         return;
     };
     if TAGGED.remove(tgid).is_err() {
         return; // The agent, or another thread, was first.
+    }
+    if let Some(slot) = TAG_FRONT.get_ptr_mut(tgid & (FRONT_SLOTS - 1)) {
+        // SAFETY: map memory stays valid while the program runs.
+        unsafe {
+            let entry = slot.read_volatile();
+            if front_tgid(entry) == u64::from(tgid) {
+                // If the agent has put something else there meanwhile, that is newer.
+                atomic_exchange_if(slot, entry, entry & FRONT_MORE);
+            }
+        }
     }
     let Some(mut entry) = PAGES.reserve::<TagsGone>(0) else {
         count_pages(page_total::RING_DROPS, 1);
@@ -217,7 +272,7 @@ fn end(tgid: u32) {
             ts_ns: unsafe { bpf_ktime_get_ns() },
         },
         tgid,
-        generation: tags.generation,
+        generation,
     });
     entry.submit(0);
 }

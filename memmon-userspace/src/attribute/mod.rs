@@ -22,6 +22,7 @@
 mod event;
 mod facts;
 mod index;
+mod join;
 mod labels;
 mod ledger;
 mod resolved;
@@ -32,6 +33,7 @@ pub mod unit_name;
 pub use event::{Attributed, AttributedReclaimer, attribute};
 pub use facts::UnitFacts;
 pub use index::UnitIndex;
+pub use join::{PageJoin, Piece};
 pub use labels::{LabelSet, OTHER};
 pub use ledger::{BlameKey, IdLedger, Ledger, UNKNOWN_UNIT};
 pub use resolved::{LifeUpdate, Resolved, ScanUpdate, UnitState};

@@ -5,6 +5,7 @@ mod event;
 mod host;
 mod maps;
 mod page;
+pub mod pagemap;
 pub mod process;
 mod swaps;
 mod timestamp;
@@ -14,7 +15,7 @@ pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };
 pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
-pub use maps::mapping_at;
+pub use maps::{Mappings, start_ticks};
 pub use page::{PageEvent, PageOut, ProcessId, decode_page};
 pub use swaps::{MemoryStat, SwapAreas, zswapped};
 pub use timestamp::rfc3339;

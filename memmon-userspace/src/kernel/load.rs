@@ -73,6 +73,7 @@ const UNIT_MAPS: &[(&str, u32)] = &[
 const PAGE_MAPS: &[(&str, u32)] = &[
     (names::TAG_RANGES, 1),
     (names::TAGGED, 1),
+    (names::TAG_FRONT, 1),
     (names::REGIONS, 1),
     (names::UNMAPPING, 1),
     (names::PAGES, 4096),

@@ -9,18 +9,19 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
 };
 use memmon_common::{
     names,
     offsets::Settings,
     page::{
-        PROCESS_FILTER_BITS, PROCESS_RANGES, ProcessTags, RegionKey, RegionState, SLICE_REST_NS, TAG_RANGES,
-        TagRange, page_total,
+        FRONT_MORE, FRONT_SLOTS, PROCESS_RANGES, ProcessTags, RegionKey, RegionState, SLICE_REST_NS,
+        TAG_RANGES, TagRange, front_entry, page_total,
     },
 };
 
 use super::{
+    mapped::MappedArray,
     probes::{OpenError, take},
     tag_slices::Slices,
 };
@@ -110,9 +111,9 @@ pub struct PageProbes {
     ebpf: Ebpf,
     hooks: Vec<HookStatus>,
     level: PageLevel,
-    ranges: Array<MapData, TagRange>,
+    ranges: MappedArray,
     tagged: HashMap<MapData, u32, ProcessTags>,
-    filter: Array<MapData, u64>,
+    front: MappedArray,
     regions: HashMap<MapData, RegionKey, RegionState>,
     totals: PerCpuArray<MapData, u64>,
     slices: Slices,
@@ -144,9 +145,9 @@ impl PageProbes {
         let mut ebpf = object.ebpf;
         let ring = take(&mut ebpf, names::PAGES)?;
         let probes = Self {
-            ranges: take(&mut ebpf, names::TAG_RANGES)?,
+            ranges: mapped(&mut ebpf, names::TAG_RANGES, 2 * TAG_RANGES)?,
             tagged: take(&mut ebpf, names::TAGGED)?,
-            filter: take(&mut ebpf, names::TAG_FILTER)?,
+            front: mapped(&mut ebpf, names::TAG_FRONT, FRONT_SLOTS)?,
             regions: take(&mut ebpf, names::REGIONS)?,
             totals: take(&mut ebpf, names::PAGE_TOTALS)?,
             slices: Slices::new(TAG_RANGES, SLICE_REST_NS),
@@ -220,6 +221,7 @@ impl PageProbes {
         match self.publish(tgid, tags, ranges) {
             Ok(()) => {
                 let before = self.processes.insert(tgid, tags);
+                self.show(tgid);
                 self.give(before, now_ns);
                 Ok(())
             }
@@ -233,12 +235,25 @@ impl PageProbes {
     /// The ranges first, then the process's entry, so that no program ever finds half a set.
     fn publish(&mut self, tgid: u32, tags: ProcessTags, ranges: &[TagRange]) -> Result<(), MapError> {
         for (index, range) in (tags.first..).zip(ranges) {
-            self.ranges.set(index, range, 0)?;
+            self.ranges.set(2 * index, range.start);
+            let rest = u64::from(range.pages) | u64::from(range.label) << 32;
+            self.ranges.set(2 * index + 1, rest);
         }
-        let bit = tgid % PROCESS_FILTER_BITS;
-        let word = self.filter.get(&(bit / 64), 0)?;
-        self.filter.set(bit / 64, word | 1 << (bit % 64), 0)?;
         self.tagged.insert(tgid, tags, 0)
+    }
+
+    /// Puts one of the processes that belong to the same entry in front of the map.
+    fn show(&mut self, tgid: u32) {
+        let slot = tgid % FRONT_SLOTS;
+        let mut there = self
+            .processes
+            .iter()
+            .filter(|(other, _)| **other % FRONT_SLOTS == slot);
+        let first = there
+            .next()
+            .map(|(&tgid, tags)| front_entry(tgid, tags.first, tags.count));
+        let more = if there.next().is_some() { FRONT_MORE } else { 0 };
+        self.front.set(slot, first.map_or(0, |entry| entry | more));
     }
 
     /// Takes all tags of a process away. That it has none is no error.
@@ -250,8 +265,7 @@ impl PageProbes {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {}
             other => other.map_err(|source| TagError::Map { tgid, source })?,
         }
-        let before = self.processes.remove(&tgid);
-        self.give(before, now_ns);
+        self.forget(tgid, now_ns);
         Ok(())
     }
 
@@ -263,8 +277,7 @@ impl PageProbes {
             .get(&tgid)
             .is_some_and(|tags| tags.generation == generation);
         if theirs {
-            let before = self.processes.remove(&tgid);
-            self.give(before, now_ns);
+            self.forget(tgid, now_ns);
         }
         theirs
     }
@@ -282,11 +295,16 @@ impl PageProbes {
             .copied()
             .filter(|tgid| !there.contains(tgid))
             .collect();
-        for tgid in &gone {
-            let before = self.processes.remove(tgid);
-            self.give(before, now_ns);
+        for &tgid in &gone {
+            self.forget(tgid, now_ns);
         }
         Ok(gone)
+    }
+
+    fn forget(&mut self, tgid: u32, now_ns: u64) {
+        let before = self.processes.remove(&tgid);
+        self.show(tgid);
+        self.give(before, now_ns);
     }
 
     fn give(&mut self, tags: Option<ProcessTags>, now_ns: u64) {
@@ -341,6 +359,12 @@ impl PageProbes {
                 .sum(),
         })
     }
+}
+
+/// The memory of an array map of `words` words.
+fn mapped(ebpf: &mut Ebpf, name: &'static str, words: u32) -> Result<MappedArray, OpenError> {
+    let map = ebpf.take_map(name).ok_or(OpenError::NoMap(name))?;
+    MappedArray::new(map, words).map_err(|source| OpenError::Memory { name, source })
 }
 
 /// Attaches the life of processes and the exact way, or the approximate one in its place.

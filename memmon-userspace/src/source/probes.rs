@@ -38,6 +38,14 @@ pub enum OpenError {
         /// Why.
         source: MapError,
     },
+    /// The memory of a map cannot be shared with the programs.
+    #[error("mapping the memory of map {name}: {source}")]
+    Memory {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// The object has no such map.
     #[error("the eBPF object has no map {0}: memmon was built from mismatched sources")]
     NoMap(&'static str),

@@ -77,6 +77,22 @@ impl Proc {
         self.read("pressure/memory")
     }
 
+    /// `/proc/PID/maps`: what is mapped where.
+    ///
+    /// # Errors
+    /// If it cannot be read; not found means that there is no such process.
+    pub fn maps(&self, pid: u32) -> Result<String, ProcError> {
+        self.read(&format!("{pid}/maps"))
+    }
+
+    /// `/proc/PID/stat`.
+    ///
+    /// # Errors
+    /// As [`Self::maps`].
+    pub fn stat(&self, pid: u32) -> Result<String, ProcError> {
+        self.read(&format!("{pid}/stat"))
+    }
+
     /// `/proc/swaps`.
     ///
     /// # Errors

@@ -53,6 +53,22 @@ pub enum TagError {
         /// The limit.
         limit: usize,
     },
+    /// Too many labels of this process.
+    #[error(
+        "this process has {limit} different labels, which is the limit: use one label for what belongs together"
+    )]
+    Labels {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many labels of this user.
+    #[error("the processes of user {uid} have {limit} labels together, which is the limit: use fewer labels")]
+    LabelsOfUser {
+        /// Which user.
+        uid: u32,
+        /// The limit.
+        limit: usize,
+    },
     /// Too many processes of this user.
     #[error("{limit} processes of user {uid} have tags, which is the limit: end or untag some")]
     ProcessesOfUser {
@@ -93,6 +109,8 @@ impl TagError {
             Self::Tags { .. }
                 | Self::Ranges { .. }
                 | Self::RangesOfUser { .. }
+                | Self::Labels { .. }
+                | Self::LabelsOfUser { .. }
                 | Self::ProcessesOfUser { .. }
                 | Self::Processes { .. }
                 | Self::AllRanges { .. }

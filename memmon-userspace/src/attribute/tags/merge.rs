@@ -5,6 +5,15 @@ use std::sync::Arc;
 
 use super::Tag;
 
+/// What a process calls some of its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its number, that the eBPF programs report: never 0, and never that of another label or process.
+    pub number: u32,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
 /// Whole pages with one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
@@ -13,7 +22,7 @@ pub struct Region {
     /// First byte behind it.
     pub end: u64,
     /// What the process calls it.
-    pub label: Arc<str>,
+    pub label: Label,
 }
 
 impl Region {
@@ -50,13 +59,13 @@ pub(super) fn merge(tags: &BTreeMap<u64, Tag>) -> Vec<Region> {
     regions
 }
 
-fn push(regions: &mut Vec<Region>, start: u64, end: u64, label: &Arc<str>) {
+fn push(regions: &mut Vec<Region>, start: u64, end: u64, label: &Label) {
     match regions.last_mut() {
-        Some(last) if last.end == start && last.label == *label => last.end = end,
+        Some(last) if last.end == start && last.label.number == label.number => last.end = end,
         _ => regions.push(Region {
             start,
             end,
-            label: Arc::clone(label),
+            label: label.clone(),
         }),
     }
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use self::error::TagError;
-pub use self::merge::Region;
+pub use self::merge::{Label, Region};
 
 /// Bytes of a page. Only x86-64 is supported, where it is always this.
 const PAGE: u64 = 4096;
@@ -57,6 +57,10 @@ pub struct Limits {
     pub ranges_per_user: usize,
     /// Ranges in all.
     pub ranges: usize,
+    /// Labels of one process.
+    pub labels_per_process: usize,
+    /// Labels of all processes of one user other than root.
+    pub labels_per_user: usize,
     /// Processes of one user other than root.
     pub processes_per_user: usize,
     /// Processes in all.
@@ -70,6 +74,8 @@ impl Default for Limits {
             ranges_per_process: 1024,
             ranges_per_user: 8192,
             ranges: 65_536,
+            labels_per_process: 256,
+            labels_per_user: 1024,
             processes_per_user: 128,
             processes: 1024,
         }
@@ -81,7 +87,7 @@ impl Default for Limits {
 struct Tag {
     start: u64,
     end: u64,
-    label: Arc<str>,
+    label: Label,
 }
 
 /// A process with tags.
@@ -94,6 +100,8 @@ pub struct Tagged {
     /// The disjoint ranges, by address.
     pub regions: Arc<[Region]>,
     tags: BTreeMap<u64, Tag>,
+    /// Labels in use: number and how many tags have it.
+    labels: BTreeMap<Arc<str>, (u32, usize)>,
 }
 
 impl Tagged {
@@ -103,7 +111,29 @@ impl Tagged {
             uid,
             regions: Arc::default(),
             tags: BTreeMap::new(),
+            labels: BTreeMap::new(),
         }
+    }
+
+    /// Its labels in use, those included that lie wholly under older tags.
+    pub fn labels(&self) -> impl Iterator<Item = Label> {
+        self.labels.iter().map(|(name, (number, _))| Label {
+            number: *number,
+            name: Arc::clone(name),
+        })
+    }
+
+    fn remove(&mut self, id: u64) -> bool {
+        let Some(tag) = self.tags.remove(&id) else {
+            return false;
+        };
+        if let Some((_, users)) = self.labels.get_mut(&tag.label.name) {
+            *users -= 1;
+            if *users == 0 {
+                self.labels.remove(&tag.label.name);
+            }
+        }
+        true
     }
 
     /// The region that `address` is in.
@@ -130,6 +160,7 @@ pub struct Tags {
     processes: HashMap<u32, Tagged>,
     ranges: usize,
     next_id: u64,
+    next_label: u32,
 }
 
 impl Tags {
@@ -140,6 +171,7 @@ impl Tags {
             processes: HashMap::new(),
             ranges: 0,
             next_id: 1,
+            next_label: 1,
         }
     }
 
@@ -166,7 +198,7 @@ impl Tags {
             self.forget(key.pid);
         }
         self.check_room_for_process(key.pid, uid)?;
-        let label = self.intern(key.pid, label);
+        self.check_room_for_label(key.pid, uid, label)?;
         let known = self
             .processes
             .entry(key.pid)
@@ -177,6 +209,21 @@ impl Tags {
             });
         }
         let id = self.next_id;
+        let name = match known.labels.get_key_value(label) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(label),
+        };
+        let (number, users) = known.labels.entry(Arc::clone(&name)).or_insert_with(|| {
+            let number = self.next_label;
+            // Never 0, which means none. Whoever makes four billion labels may get one that was in use long ago.
+            self.next_label = self.next_label.checked_add(1).unwrap_or(1);
+            (number, 0)
+        });
+        *users += 1;
+        let label = Label {
+            number: *number,
+            name,
+        };
         known.tags.insert(id, Tag { start, end, label });
         let before = known.regions.len();
         let regions = merge::merge(&known.tags);
@@ -195,7 +242,7 @@ impl Tags {
     /// Removes a tag that was not accepted, and with it a process that has no other.
     fn take_back(&mut self, pid: u32, id: u64) {
         if let Some(known) = self.processes.get_mut(&pid) {
-            known.tags.remove(&id);
+            known.remove(id);
             if known.tags.is_empty() {
                 self.processes.remove(&pid);
             }
@@ -212,7 +259,7 @@ impl Tags {
             .get_mut(&key.pid)
             .filter(|known| known.key == *key)
             .ok_or(TagError::Unknown { id, tags: 0 })?;
-        if known.tags.remove(&id).is_none() {
+        if !known.remove(id) {
             return Err(TagError::Unknown {
                 id,
                 tags: known.tags.len(),
@@ -292,13 +339,20 @@ impl Tags {
         Ok(())
     }
 
-    /// One copy of each label of a process: many tags have the same.
-    fn intern(&self, pid: u32, label: &str) -> Arc<str> {
-        let known = self.get(pid).into_iter().flat_map(|known| known.tags.values());
-        known
-            .map(|tag| &tag.label)
-            .find(|known| known.as_ref() == label)
-            .map_or_else(|| Arc::from(label), Arc::clone)
+    fn check_room_for_label(&self, pid: u32, uid: u32, label: &str) -> Result<(), TagError> {
+        let known = self.get(pid);
+        if known.is_some_and(|known| known.labels.contains_key(label)) {
+            return Ok(());
+        }
+        let limit = self.limits.labels_per_process;
+        if known.map_or(0, |known| known.labels.len()) >= limit {
+            return Err(TagError::Labels { limit });
+        }
+        let limit = self.limits.labels_per_user;
+        if uid != 0 && self.of_user(uid).map(|known| known.labels.len()).sum::<usize>() >= limit {
+            return Err(TagError::LabelsOfUser { uid, limit });
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,8 @@ fn small() -> Tags {
         ranges_per_process: 4,
         ranges_per_user: 6,
         ranges: 9,
+        labels_per_process: 3,
+        labels_per_user: 4,
         processes_per_user: 3,
         processes: 4,
     })
@@ -29,7 +31,7 @@ fn small() -> Tags {
 /// What the pages of the process are called, page by page.
 fn by_page(tags: &Tags, pid: u32) -> BTreeMap<u64, String> {
     let regions = tags.get(pid).map_or(&[][..], |known| &known.regions[..]);
-    let page = |region: &Region, n| (region.start / PAGE + n, region.label.to_string());
+    let page = |region: &Region, n| (region.start / PAGE + n, region.label.name.to_string());
     regions
         .iter()
         .flat_map(|region| (0..region.pages()).map(move |n| page(region, n)))
@@ -98,7 +100,7 @@ proptest! {
             prop_assert_eq!(tags.ranges(), regions.len());
             for page in 0..50 {
                 let at = tags.get(1).and_then(|known| known.at(page * PAGE + 17));
-                prop_assert_eq!(at.map(|region| region.label.to_string()), expected.get(&page).cloned());
+                prop_assert_eq!(at.map(|region| region.label.name.to_string()), expected.get(&page).cloned());
             }
         }
         tags.forget(1);
@@ -204,4 +206,32 @@ fn a_reused_pid_and_an_exec_inherit_nothing() {
     tags.tag(&reused, 1000, PAGE, 1, "b").unwrap();
     assert_eq!(by_page(&tags, 1), BTreeMap::from([(1, "b".to_owned())]));
     assert!(tags.untag(&process(1), id).is_err());
+}
+
+#[test]
+fn labels_have_numbers_of_their_own_and_limits() {
+    let mut tags = small();
+    let number = |tags: &Tags, pid, page: u64| tags.get(pid).unwrap().at(page * PAGE).unwrap().label.number;
+    tags.tag(&process(1), 1000, 0, 1, "a").unwrap();
+    tags.tag(&process(1), 1000, 2 * PAGE, 1, "a").unwrap();
+    tags.tag(&process(2), 1000, 0, 1, "a").unwrap();
+    assert_eq!(number(&tags, 1, 0), number(&tags, 1, 2), "one label, one number");
+    assert_ne!(
+        number(&tags, 1, 0),
+        number(&tags, 2, 0),
+        "another process's label"
+    );
+    let b = tags.tag(&process(1), 1000, 0, 1, "b").unwrap();
+    tags.tag(&process(1), 1000, 0, 1, "c").unwrap();
+    assert_eq!(
+        tags.tag(&process(1), 1000, 0, 1, "d"),
+        Err(TagError::Labels { limit: 3 })
+    );
+    assert_eq!(
+        tags.tag(&process(2), 1000, 0, 1, "b"),
+        Err(TagError::LabelsOfUser { uid: 1000, limit: 4 })
+    );
+    tags.untag(&process(1), b).unwrap();
+    tags.tag(&process(2), 1000, 0, 1, "b").unwrap();
+    assert_eq!(tags.get(1).unwrap().labels().count(), 2);
 }

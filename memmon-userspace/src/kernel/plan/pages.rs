@@ -19,6 +19,16 @@ pub enum PageLevel {
     Approximate,
 }
 
+impl PageLevel {
+    /// The name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Approximate => "approximate",
+        }
+    }
+}
+
 const fn exit(target: &'static str, program: &'static str) -> Candidate {
     Candidate {
         kind: HookKind::Fexit,
