@@ -2,7 +2,7 @@
 
 use super::{CliResult, ExitCode, output, privilege};
 use crate::{
-    export::json::check::{CapabilityField, CheckDocument},
+    export::json::check::{CapabilityField, CheckDocument, PageLevelField},
     runtime::check,
 };
 
@@ -88,9 +88,7 @@ fn human(document: &CheckDocument) -> String {
     for capability in document.capabilities.iter().filter(|capability| !capability.held) {
         text.push_str(&format!("  not held: {}\n", capability.name));
     }
-    if let Some(reason) = &document.page_level.reason {
-        text.push_str(&format!("page level   no: {reason}\n"));
-    }
+    text.push_str(&page_level(&document.page_level));
     match &document.self_test {
         None => text.push_str("self-test    not run (--self-test)\n"),
         Some(test) => text.push_str(&format!(
@@ -110,4 +108,16 @@ fn human(document: &CheckDocument) -> String {
         document.attribution, document.result
     ));
     text
+}
+
+fn page_level(level: &PageLevelField) -> String {
+    let state = match (level.available, level.exact) {
+        (false, _) => "no",
+        (true, Some(true)) => "exact",
+        (true, _) => "approximate",
+    };
+    match &level.reason {
+        Some(reason) => format!("page level   {state}: {reason}\n"),
+        None => format!("page level   {state}\n"),
+    }
 }

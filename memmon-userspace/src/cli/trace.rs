@@ -25,7 +25,8 @@ pub struct Args {
     /// Only units that the configuration calls critical
     #[arg(long)]
     pub critical: bool,
-    /// One line for each folio, with process, address and mapping where they are known
+    /// One line for each page, with process, address and mapping where they are known; 0 pages: a further
+    /// mapping of a page, or one that was not written because its copy in swap was still good
     #[arg(long)]
     pub pages: bool,
     /// One JSON object per line (memmon.swap_out/1, at the end memmon.trace_end/1)
@@ -52,7 +53,7 @@ pub fn main(args: &Args) -> CliResult {
     let options = TraceOptions {
         units: args.unit.clone(),
         critical: args.critical,
-        single: args.pages,
+        pages: args.pages,
         duration: args.duration,
         count: args.count,
     };
@@ -64,12 +65,24 @@ pub fn main(args: &Args) -> CliResult {
         let done = if args.json {
             trace::trace(&options, &config, &mut Json, stop).await
         } else {
-            trace::trace(&options, &config, &mut Human { header: false }, stop).await
+            trace::trace(
+                &options,
+                &config,
+                &mut Human {
+                    header: false,
+                    pages: args.pages,
+                },
+                stop,
+            )
+            .await
         };
         done.map_err(failure::of_trace)
     })?;
     Ok(ExitCode::Done)
 }
+
+/// Where in its process a page was; `?` behind an address that is not certain.
+const PLACE: &str = "    PID COMM            ADDRESS        REGION           ";
 
 struct Json;
 
@@ -89,6 +102,7 @@ impl Sink for Json {
 
 struct Human {
     header: bool,
+    pages: bool,
 }
 
 impl Sink for Human {
@@ -99,15 +113,27 @@ impl Sink for Human {
     fn line(&mut self, line: &SwapOutLine) -> anyhow::Result<()> {
         if !self.header {
             self.header = true;
+            let place = if self.pages { PLACE } else { "" };
             output::print_line(&format!(
-                "{:<15} {:>6} {:<8} {:<32} {:<9} BY",
+                "{:<15} {:>6} {:<8} {:<32} {:<9} {place}BY",
                 "TIME", "PAGES", "PRIORITY", "UNIT", "RECLAIM"
             ))?;
         }
+        let place = match &line.page {
+            _ if !self.pages => String::new(),
+            None => format!("{:>7} {:<15} {:<14} {:<16} ", "-", "-", "-", "-"),
+            Some(page) => format!(
+                "{:>7} {:<15} {:<14} {:<16} ",
+                page.pid,
+                page.comm,
+                format!("{}{}", page.address, if page.exact { "" } else { "?" }),
+                page.region.as_deref().or(page.mapping.as_deref()).unwrap_or("-"),
+            ),
+        };
         let by = &line.reclaimer;
         let time = line.ts.get(11..26).unwrap_or(&line.ts);
         Ok(output::print_line(&format!(
-            "{time} {:>6} {:<8} {:<32} {:<9} {} ({} {})",
+            "{time} {:>6} {:<8} {:<32} {:<9} {place}{} ({} {})",
             line.pages,
             line.priority.as_str(),
             line.unit,

@@ -9,12 +9,16 @@ use crate::{
     },
     kernel::{
         load::HookStatus,
-        plan::{self, Facts},
+        plan::{
+            self, Facts, PlannedHook,
+            pages::{self, PAGE_WALK, PageLevel},
+        },
         probe::{self, VMLINUX_BTF},
     },
     runtime::self_test,
     source::{
         cgroup_tree::CgroupTree,
+        pages::{PageOptions, PageProbes},
         probes::{Options, Probes},
     },
 };
@@ -49,7 +53,13 @@ pub async fn check(capabilities: Vec<CapabilityField>, self_test: bool) -> Check
             None,
         ),
     };
-    let hooks: Vec<HookField> = hooks;
+    let mut hooks: Vec<HookField> = hooks;
+    let (page_hooks, page_level) = page_level(facts.as_ref().ok());
+    // What page level cannot do without, memmon can.
+    hooks.extend(page_hooks.into_iter().map(|hook| HookField {
+        required: false,
+        ..hook
+    }));
     let supported = hooks.iter().all(|hook| hook.usable || !hook.required);
     let complete = hooks.iter().all(|hook| hook.usable) && tree.as_ref().is_some_and(|tree| !tree.is_v1());
     let tested = tested.or_else(|| {
@@ -78,10 +88,7 @@ pub async fn check(capabilities: Vec<CapabilityField>, self_test: bool) -> Check
             Some(test) if test.ok => "exact",
             _ => "unverified",
         },
-        page_level: PageLevelField {
-            available: false,
-            reason: Some("this version attributes to units, not yet to addresses".to_owned()),
-        },
+        page_level,
         self_test: tested.map(|test| SelfTestField {
             expected_pages: test.expected_pages,
             counted_pages: test.counted_pages,
@@ -96,6 +103,46 @@ pub async fn check(capabilities: Vec<CapabilityField>, self_test: bool) -> Check
         facts: facts.map(|facts| facts_of(&facts)).unwrap_or_default(),
         hooks,
         capabilities,
+    }
+}
+
+/// Tries the programs of page level, which are attached only on demand otherwise.
+fn page_level(facts: Option<&Facts>) -> (Vec<HookField>, PageLevelField) {
+    match PageProbes::open(PageOptions::default()) {
+        Ok((probes, _)) => {
+            let exact = probes.level() == PageLevel::Exact;
+            let mut hooks = Vec::new();
+            let mut why = None;
+            for status in probes.hooks() {
+                let planned = &status.planned;
+                if exact && planned.role == PAGE_WALK {
+                    continue;
+                }
+                if let Err(reason) = &status.attached {
+                    why = why.or_else(|| Some(format!("without {}: {reason}", planned.role)));
+                }
+                hooks.push(HookField {
+                    fallback: status.attached.is_err().then(|| PAGE_WALK.to_owned()),
+                    ..hook(status)
+                });
+            }
+            let level = PageLevelField {
+                available: true,
+                exact: Some(exact),
+                reason: why,
+            };
+            (hooks, level)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let hooks = unattached_of(pages::plan(facts.unwrap_or(&Facts::default())), &reason);
+            let level = PageLevelField {
+                available: false,
+                exact: None,
+                reason: Some(reason),
+            };
+            (hooks, level)
+        }
     }
 }
 
@@ -126,8 +173,11 @@ fn hook(status: &HookStatus) -> HookField {
 
 /// Hooks that were not even tried; the reason for those the plan could have attached is `why`.
 fn unattached(facts: Option<&Facts>, why: &str) -> Vec<HookField> {
-    plan::plan(facts.unwrap_or(&Facts::default()))
-        .into_iter()
+    unattached_of(plan::plan(facts.unwrap_or(&Facts::default())), why)
+}
+
+fn unattached_of(plan: Vec<PlannedHook>, why: &str) -> Vec<HookField> {
+    plan.into_iter()
         .map(|planned| {
             let attached = Err(match &planned.attach {
                 Ok(_) => why.to_owned(),

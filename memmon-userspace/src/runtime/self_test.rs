@@ -180,7 +180,10 @@ impl Home {
 }
 
 /// Path of a process in the hierarchy of the memory controller.
-pub(super) fn cgroup_of(pid: u32, tree: &CgroupTree) -> anyhow::Result<String> {
+///
+/// # Errors
+/// If the process is gone, or its cgroups cannot be read.
+pub fn cgroup_of(pid: u32, tree: &CgroupTree) -> anyhow::Result<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     text.lines()
         .find_map(|line| {

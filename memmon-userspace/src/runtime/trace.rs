@@ -10,12 +10,15 @@ use std::{
 use memmon_common::event::SwapOutEvent;
 
 use crate::{
-    attribute::{self, Attributed, UnitIndex},
+    attribute::{self, Attributed, Piece, UnitIndex},
     config::{Config, Pattern, Priority},
     decode::{SwapOut, VmStat},
-    export::json::trace::{LedgerField, SwapOutLine, TraceEnd},
+    export::json::trace::{LedgerField, PageField, SwapOutLine, TraceEnd},
     kernel::load::MapSizes,
-    runtime::observer::{ObserveError, Observer, Ready},
+    runtime::{
+        observer::{ObserveError, Observer, Ready},
+        trace_pages::PageTrace,
+    },
     source::{
         probes::{Options, Totals},
         proc::{self, Proc, ProcError},
@@ -33,6 +36,8 @@ const EVENTS_RECORDS: usize = EVENTS_BYTES as usize / size_of::<SwapOutEvent>();
 /// the user who asked for two seconds wants no more of them.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a page that left its process may wait for being written before it is shown as not written.
+const UNWRITTEN_NS: u64 = 5_000_000_000;
 /// How long records gather before they are read, so that neighbours can be merged.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -43,8 +48,8 @@ pub struct TraceOptions {
     pub units: Vec<Pattern>,
     /// Only critical units.
     pub critical: bool,
-    /// Do not merge pages.
-    pub single: bool,
+    /// One line for each page, with process and address.
+    pub pages: bool,
     /// How long; `None` = until interrupted.
     pub duration: Option<Duration>,
     /// How many lines; `None` = any number.
@@ -141,7 +146,6 @@ fn finish(
 /// Merges consecutive events of one owner and reclaimer into one line.
 struct Lines<'a, S> {
     sink: &'a mut S,
-    single: bool,
     left: Option<u64>,
     shown_pages: u64,
     open: Option<Attributed>,
@@ -151,7 +155,6 @@ struct Lines<'a, S> {
 impl<S: Sink> Lines<'_, S> {
     fn push(&mut self, event: Attributed) -> anyhow::Result<()> {
         if let Some(open) = &mut self.open
-            && !self.single
             && open.cgroup_id == event.cgroup_id
             && open.reclaimer == event.reclaimer
         {
@@ -167,12 +170,18 @@ impl<S: Sink> Lines<'_, S> {
         let Some(event) = self.open.take() else {
             return Ok(());
         };
+        self.line(&event, None)
+    }
+
+    /// A line that is not merged with others.
+    fn line(&mut self, event: &Attributed, page: Option<PageField>) -> anyhow::Result<()> {
         if self.full() {
             return Ok(());
         }
         self.left = self.left.map(|left| left - 1);
         self.shown_pages += event.pages;
-        self.sink.line(&SwapOutLine::new(&event, self.offset_ns))
+        let line = SwapOutLine::new(event, self.offset_ns);
+        self.sink.line(&SwapOutLine { page, ..line })
     }
 
     fn full(&self) -> bool {
@@ -194,6 +203,8 @@ pub async fn trace(
         events: Some(EVENTS_BYTES),
         ..MapSizes::default()
     };
+    // First, so that the walk at the tracepoint runs before the program that tells that a folio was written.
+    let mut pages = options.pages.then(|| PageTrace::open(sink)).flatten();
     let mut observer = Observer::open(Options {
         emit_all: true,
         sizes,
@@ -211,7 +222,6 @@ pub async fn trace(
     };
     let mut lines = Lines {
         sink,
-        single: options.single,
         left: options.count.map(NonZeroU64::get),
         shown_pages: 0,
         open: None,
@@ -228,6 +238,10 @@ pub async fn trace(
             None => stop.await,
         }
     });
+    let mut wanted = Wanted {
+        times: start.at_ns..u64::MAX,
+        attributed: &attributed,
+    };
     let mut more = true;
     while !lines.full() {
         if !more {
@@ -236,35 +250,55 @@ pub async fn trace(
         tokio::select! {
             biased;
             () = &mut ended => break,
-            () = std::future::ready(()), if more => {} // In a storm the ring is never empty.
+            // In a storm the ring is never empty: without yielding, neither clock nor signals were looked at until
+            // tokio forces it, half a million records later.
+            () = tokio::task::yield_now(), if more => {}
             ready = observer.ready(), if !more => {
                 if ready.map_err(ObserveError::from)? == Ready::Events {
                     // Reading at every wake-up would have us take turns with the reclaim we watch.
                     tokio::time::sleep(GATHER).await;
                 }
             }
+            ready = PageTrace::ready(&mut pages), if !more => {
+                ready.map_err(ObserveError::from)?;
+                tokio::time::sleep(GATHER).await;
+            }
         }
-        more = drain(
-            &mut observer,
-            &mut lines,
-            BATCH,
-            start.at_ns..u64::MAX,
-            attributed,
-        )?;
+        more = match &mut pages {
+            Some(pages) => drain_pages(&mut observer, pages, &mut lines, BATCH, &wanted)?,
+            None => drain(&mut observer, &mut lines, BATCH, &wanted)?,
+        };
     }
     let end = reading(&observer)?;
     // What went out since the ring was last looked at is in these counters too. It fits the ring, or is lost.
-    drain(
-        &mut observer,
-        &mut lines,
-        EVENTS_RECORDS,
-        start.at_ns..end.at_ns,
-        attributed,
-    )?;
+    wanted.times.end = end.at_ns;
+    match &mut pages {
+        Some(pages) => {
+            drain_pages(&mut observer, pages, &mut lines, EVENTS_RECORDS, &wanted)?;
+            let rest = pages.unwritten(u64::MAX);
+            show(&observer.index, pages, &mut lines, rest, &wanted)?;
+        }
+        None => {
+            drain(&mut observer, &mut lines, EVENTS_RECORDS, &wanted)?;
+        }
+    }
     lines.flush()?;
     let shown_pages = lines.shown_pages;
-    sink.end(&summary(&start, &end, shown_pages))?;
+    let mut summary = summary(&start, &end, shown_pages);
+    if let Some(pages) = &pages {
+        summary.page_level = Some(pages.level());
+        summary.lost_events += pages.lost().map_err(ObserveError::from)?;
+    }
+    sink.end(&summary)?;
     Ok(())
+}
+
+/// Which swap-outs are shown.
+struct Wanted<'a, F> {
+    /// Those that happened within this time.
+    times: Range<u64>,
+    /// Those that this names.
+    attributed: &'a F,
 }
 
 /// Makes lines of waiting records that went out within `times`; `true` if there may be more.
@@ -272,8 +306,7 @@ fn drain<S: Sink>(
     observer: &mut Observer,
     lines: &mut Lines<'_, S>,
     limit: usize,
-    times: Range<u64>,
-    wanted: impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>,
+    wanted: &Wanted<'_, impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>>,
 ) -> Result<bool, TraceError> {
     if let (_, true) = observer.drain_cgroups()? {
         observer.scan()?;
@@ -281,8 +314,8 @@ fn drain<S: Sink>(
     let mut failed = None;
     let more = observer.drain_events(limit, |index, event| {
         if failed.is_none()
-            && times.contains(&event.ts_ns)
-            && let Some(event) = wanted(index, event)
+            && wanted.times.contains(&event.ts_ns)
+            && let Some(event) = (wanted.attributed)(index, event)
         {
             failed = lines.push(event).err();
         }
@@ -290,16 +323,50 @@ fn drain<S: Sink>(
     failed.map_or(Ok(more), |error| Err(error.into()))
 }
 
+/// As [`drain`], with a line for each page.
+fn drain_pages<S: Sink>(
+    observer: &mut Observer,
+    pages: &mut PageTrace,
+    lines: &mut Lines<'_, S>,
+    limit: usize,
+    wanted: &Wanted<'_, impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>>,
+) -> Result<bool, TraceError> {
+    observer.drain_cgroups()?;
+    let mut events = Vec::new();
+    let more = observer.drain_events(limit, |_, event| events.push(event));
+    events.retain(|event| wanted.times.contains(&event.ts_ns));
+    // Afterwards: a page leaves its process before its folio is written.
+    pages.take(&wanted.times);
+    for event in events {
+        let pieces = pages.written(event);
+        show(&observer.index, pages, lines, pieces, wanted)?;
+    }
+    let late = pages.unwritten(proc::monotonic_ns().saturating_sub(UNWRITTEN_NS));
+    show(&observer.index, pages, lines, late, wanted)?;
+    Ok(more)
+}
+
+fn show<S: Sink>(
+    index: &UnitIndex,
+    pages: &mut PageTrace,
+    lines: &mut Lines<'_, S>,
+    pieces: Vec<Piece>,
+    wanted: &Wanted<'_, impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>>,
+) -> anyhow::Result<()> {
+    for Piece { event, page } in pieces {
+        if let Some(event) = (wanted.attributed)(index, event) {
+            let page = page.map(|page| pages.field(&page));
+            lines.line(&event, page)?;
+        }
+    }
+    Ok(())
+}
+
 fn warn_about(options: &TraceOptions, observer: &Observer, sink: &mut impl Sink) {
     for hook in observer.probes.hooks() {
         if let Err(reason) = &hook.attached {
             sink.note(&format!("without {}: {reason}", hook.planned.role));
         }
-    }
-    if options.single {
-        sink.note(
-            "--pages: this version attributes to units; process and address of a page are not known (null)",
-        );
     }
     for glob in &options.units {
         if !observer.index.units().any(|unit| glob.matches(unit.name)) {
@@ -326,6 +393,7 @@ fn summary(start: &Reading, end: &Reading, shown_pages: u64) -> TraceEnd {
         unattributed_pages,
         overflow_pages,
         recursion_misses,
+        page_level: None,
         ledger: LedgerField {
             write_folio: vmstat.nr_vmscan_write,
             pswpout: vmstat.pswpout,

@@ -1,0 +1,128 @@
+//! The half of `memmon trace --pages` that knows processes and addresses.
+
+use std::{io, ops::Range};
+
+use aya::maps::MapError;
+
+use super::{mapping_names::MappingNames, trace::Sink};
+use crate::{
+    attribute::{PageJoin, Piece},
+    decode::{PageEvent, PageOut, SwapOut, decode_page},
+    export::json::trace::PageField,
+    kernel::{load::MapSizes, plan::pages::PageLevel},
+    source::{
+        pages::{PageOptions, PageProbes},
+        proc::{Proc, monotonic_ns},
+        ring::Ring,
+    },
+};
+
+/// As many records as the ring of swap-outs holds, which are shorter, and as many again for shared pages.
+const RING_BYTES: u32 = 32 << 20;
+
+/// Page-level programs of the trace's own, and the pages they have told.
+pub(super) struct PageTrace {
+    probes: PageProbes,
+    ring: Ring,
+    join: PageJoin,
+    names: MappingNames,
+}
+
+impl PageTrace {
+    /// Attaches the programs; `None` where this kernel allows none, which the user is told.
+    pub(super) fn open(sink: &mut impl Sink) -> Option<Self> {
+        let options = PageOptions {
+            all: true,
+            sizes: MapSizes {
+                pages: Some(RING_BYTES),
+                ..MapSizes::default()
+            },
+            ..PageOptions::default()
+        };
+        let opened = PageProbes::open(options)
+            .map_err(|error| error.to_string())
+            .and_then(|(probes, ring)| Ok((probes, Ring::new(ring).map_err(|error| error.to_string())?)));
+        let (probes, ring) = opened
+            .inspect_err(|error| {
+                sink.note(&format!(
+                    "--pages: process and address of a page are not known (null): {error}"
+                ));
+            })
+            .ok()?;
+        if probes.level() == PageLevel::Approximate {
+            let why = probes
+                .hooks()
+                .iter()
+                .find_map(|hook| hook.attached.as_ref().err());
+            sink.note(&format!(
+                "--pages: process and address are derived after the fact (exact: false): {}",
+                why.map_or("", String::as_str)
+            ));
+        }
+        Some(Self {
+            probes,
+            ring,
+            join: PageJoin::default(),
+            names: MappingNames::new(Proc::default()),
+        })
+    }
+
+    /// How process and address are found, as in JSON.
+    pub(super) fn level(&self) -> &'static str {
+        self.probes.level().as_str()
+    }
+
+    /// Waits until there may be records; for ever if nobody asked for pages. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the wait itself fails.
+    pub(super) async fn ready(pages: &mut Option<Self>) -> io::Result<()> {
+        match pages {
+            Some(pages) => pages.ring.readable().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes over the waiting records of pages that left their process within `times`.
+    pub(super) fn take(&mut self, times: &Range<u64>) {
+        let join = &mut self.join;
+        self.ring.drain(usize::MAX, |record| {
+            if let Ok(PageEvent::Page(page)) = decode_page(record)
+                && times.contains(&page.ts_ns)
+            {
+                join.left(page);
+            }
+        });
+    }
+
+    /// As [`PageJoin::written`].
+    pub(super) fn written(&mut self, event: SwapOut) -> Vec<Piece> {
+        self.join.written(event)
+    }
+
+    /// As [`PageJoin::unwritten`].
+    pub(super) fn unwritten(&mut self, before_ns: u64) -> Vec<Piece> {
+        self.join.unwritten(before_ns)
+    }
+
+    /// A page as it is shown.
+    pub(super) fn field(&mut self, page: &PageOut) -> PageField {
+        let mapping = self.names.at(page.process, page.address, monotonic_ns());
+        PageField {
+            pid: page.process.tgid,
+            comm: page.comm.clone(),
+            address: format!("{:#x}", page.address),
+            mapping: mapping.as_deref().map(str::to_owned),
+            region: None,
+            exact: page.exact,
+        }
+    }
+
+    /// Records of pages that were lost.
+    ///
+    /// # Errors
+    /// If the totals cannot be read.
+    pub(super) fn lost(&self) -> Result<u64, MapError> {
+        Ok(self.probes.totals()?.ring_drops)
+    }
+}
