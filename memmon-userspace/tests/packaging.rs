@@ -61,10 +61,21 @@ fn the_unit_runs_commands_that_exist() {
     }
 }
 
+/// What the agent needs only where nobody does for it what the unit does.
+const DONE_BY_THE_UNIT: [(&str, &str, &str); 2] = [
+    ("CAP_SYS_RESOURCE", "OOMScoreAdjust", "-900"),
+    ("CAP_IPC_LOCK", "LimitMEMLOCK", "infinity"),
+];
+
 #[test]
 fn the_unit_grants_every_capability_that_the_program_uses() {
-    let granted = values(&packaged("memmon.service"), "CapabilityBoundingSet").concat();
+    let unit = packaged("memmon.service");
+    let granted = values(&unit, "CapabilityBoundingSet").concat();
     let mut granted: Vec<_> = granted.split_whitespace().collect();
+    for (capability, key, value) in DONE_BY_THE_UNIT {
+        assert_eq!(values(&unit, key), [value]);
+        granted.push(capability);
+    }
     let mut used: Vec<_> = privilege::ALL.iter().map(|capability| capability.name).collect();
     granted.sort_unstable();
     used.sort_unstable();

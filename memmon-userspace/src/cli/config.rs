@@ -1,5 +1,7 @@
 //! `memmon config`: validates and shows the configuration.
 
+pub mod units;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -23,6 +25,9 @@ pub enum Command {
         /// Validate FILE in the place of the files in /run/memmon and /etc/memmon
         file: Option<PathBuf>,
     },
+    /// Derive the memory section of configured units from their priority and what they were seen to use: shows a
+    /// diff; installs it as drop-ins with --apply
+    Units(units::Args),
     /// Print the effective configuration, each value with the file it comes from
     Show {
         /// Which configuration to use.
@@ -44,6 +49,7 @@ pub fn main(args: &Args) -> CliResult {
             let config = Config::load(&Layers::system().with_file(file.clone()))?;
             output::print(&verdict(&config))?;
         }
+        Command::Units(args) => return units::main(args),
         Command::Show { config, json: true } => output::print_json(&config.load()?.to_json())?,
         Command::Show { config, json: false } => output::print(&config.load()?.to_toml())?,
     }

@@ -1,5 +1,6 @@
 //! The command line: one subcommand per file; here only which there are and how they end.
 
+pub mod adopt;
 pub mod args;
 pub mod ask;
 pub mod check;
@@ -7,11 +8,15 @@ pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod failure;
+pub mod forecast;
+pub mod history;
 pub mod man;
 pub mod output;
 pub mod privilege;
+pub mod record;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod status;
 pub mod table;
 pub mod trace;
@@ -35,6 +40,7 @@ FILES
   /etc/memmon/memmon.toml           the administrator's configuration
   /etc/memmon/memmon.toml.d/*.toml  the same in parts, read by name
   /run/memmon/leases.json           limits that memmon changed and will put back
+  /var/lib/memmon/history.db        what was stored
 
 ENVIRONMENT
   NO_COLOR  if set and not empty, output has no colours";
@@ -66,6 +72,16 @@ pub enum Command {
     Check(check::Args),
     /// Validate or show the configuration
     Config(config::Args),
+    /// Put running processes into a scope of their own, so that limits can apply to them
+    Adopt(adopt::Args),
+    /// Show what was stored: units over time, alarms, decisions and what came of them
+    History(history::Args),
+    /// Show when RAM, swap and units' limits will be exhausted, or that there is no trend
+    Forecast(forecast::Args),
+    /// Write down what decisions rest on, for simulate
+    Record(record::Args),
+    /// Try another configuration on a recording: what would be done, beside what was
+    Simulate(simulate::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -96,6 +112,11 @@ fn dispatch(command: &Command) -> CliResult {
         Command::Status(args) => status::main(args),
         Command::Check(args) => check::main(args),
         Command::Config(args) => config::main(args),
+        Command::Adopt(args) => adopt::main(args),
+        Command::History(args) => history::main(args),
+        Command::Forecast(args) => forecast::main(args),
+        Command::Record(args) => record::main(args),
+        Command::Simulate(args) => simulate::main(args),
         Command::Completions(args) => completions::main(args),
         Command::Man(args) => man::main(args),
         Command::SelfTestChild { pages } => {

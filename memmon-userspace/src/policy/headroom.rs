@@ -55,13 +55,17 @@ impl fmt::Display for Binding {
 impl Headroom {
     /// Measures the headroom of the unit of `snapshot`.
     pub fn of(snapshot: &Snapshot) -> Self {
-        let binding = snapshot
-            .chain
+        Self::in_levels(&snapshot.chain, &snapshot.below)
+    }
+
+    /// The same from the levels: the unit's cgroup and its ancestors, and the limited cgroups below it.
+    pub(super) fn in_levels(chain: &[Level], below: &[Level]) -> Self {
+        let binding = chain
             .iter()
-            .chain(&snapshot.below)
+            .chain(below)
             .flat_map(limits)
             .min_by_key(Binding::left);
-        let current = snapshot.chain.first().map_or(0, |unit| unit.current);
+        let current = chain.first().map_or(0, |unit| unit.current);
         Self {
             binding,
             needed: (current / 20).max(LEAST),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LeaseView, MonoTime};
+use super::{LeaseView, MonoTime, Property};
 use crate::config::Priority;
 use crate::decode::{Level, Limit, MemInfo, Pressure, SwapLevel};
 
@@ -133,8 +133,19 @@ pub struct UnitView {
     pub below: Vec<Level>,
     /// All cgroups below were looked at.
     pub below_complete: bool,
+    /// A process of it has tagged regions; false in recordings of versions that did not tell.
+    #[serde(default)]
+    pub tagged: bool,
     /// When a page of it last went to swap although it is critical.
     pub last_critical: Option<MonoTime>,
+}
+
+impl UnitView {
+    /// Its anonymous memory is not to be taken: reclaim cannot leave out the regions that its processes have
+    /// tagged. Below medium tags are counted and shown only.
+    pub fn keeps_anon(&self) -> bool {
+        self.priority == Priority::Critical || (self.tagged && self.priority >= Priority::Medium)
+    }
 }
 
 /// A lease and where it is.
@@ -161,6 +172,22 @@ impl HostSnapshot {
     /// The cgroup at `path` and its ancestors below the root, innermost first. Ends early if one is missing.
     pub fn chain<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a CgroupView)> {
         ancestry(path).map_while(|path| Some((path, self.cgroups.get(path)?)))
+    }
+
+    /// Gives the cgroups the limits of the leases, as they would be if these were in force: in a dry run they
+    /// are not, and one decision after another shall still be that of a real run.
+    pub fn imagine_leases(&mut self) {
+        for held in &self.leases {
+            let Some(cgroup) = self.cgroups.get_mut(&held.cgroup) else {
+                continue;
+            };
+            match (held.lease.property, &mut cgroup.swap) {
+                (Property::MemoryLow, _) => cgroup.low = held.lease.new,
+                (Property::MemoryHigh, _) => cgroup.high = held.lease.new,
+                (Property::MemorySwapMax, Some(swap)) => swap.max = held.lease.new,
+                (Property::MemorySwapMax, None) => {}
+            }
+        }
     }
 
     /// The cgroup at `path` and all its ancestors were measured.

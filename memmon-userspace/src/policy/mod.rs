@@ -5,6 +5,7 @@
 //! Nothing here reads a file, a clock or a bus; the stage `action` carries a decision out and leaves
 //! nothing to its own choice.
 
+mod bring_back;
 mod decision;
 pub mod forecast;
 mod headroom;
@@ -18,17 +19,20 @@ mod strategies;
 #[cfg(test)]
 mod test_support;
 mod time;
+mod unit_section;
 
+pub use bring_back::{pressed, room};
 pub use decision::{Action, Alarm, Decision, LeaseId, LimitChange, Planned, Property, Severity};
 pub use headroom::{Binding, Headroom};
 pub use host::{Abilities, CgroupView, HostLease, HostSnapshot, Outlook, SwapUse, UnitView};
 pub use never::never_touched;
 pub use situation::{Situation, SituationState, situation};
-pub use snapshot::{CriticalEvent, LeaseView, PressureSample, Relation, Snapshot, State};
+pub use snapshot::{CriticalEvent, LeaseView, PressureSample, Region, Relation, Snapshot, State};
 pub use strategies::{
     HostDecision, Rules, Strategy, StrategyAction, StrategyState, Target, Tried, strategies,
 };
 pub use time::MonoTime;
+pub use unit_section::{UnitFacts, UnitSection, diff, unit_section};
 
 use crate::config::Reaction;
 

@@ -5,7 +5,7 @@ use super::{
     Action, Alarm, CriticalEvent, Decision, LimitChange, MonoTime, Planned, Property, Relation, Severity,
     Snapshot, State, never_touched,
 };
-use crate::config::{OnCriticalSwap, Priority, Reaction};
+use crate::config::{OnCriticalSwap, Reaction};
 use crate::decode::SwapLevel;
 use crate::decode::{Limit, ReclaimKind};
 
@@ -18,9 +18,14 @@ pub(super) fn reflex(
     now: MonoTime,
 ) -> Decision {
     let actions = actions(snapshot, event, config, state, now);
+    let region = event
+        .region
+        .as_ref()
+        .map(|region| format!(" of region \"{}\" ({})", region.label, region.comm));
     let mut reason = format!(
-        "{} of {} went to swap: {}",
+        "{}{} of {} went to swap: {}",
         pages(event.pages),
+        region.unwrap_or_default(),
         snapshot.unit,
         occasion(event)
     );
@@ -60,8 +65,14 @@ fn actions(
     if let Some(why) = never_touched(&snapshot.unit, state.own_unit.as_deref()) {
         return none(format!("{} is never acted upon: {why}", snapshot.unit));
     }
-    if snapshot.priority != Priority::Critical {
-        return none(format!("{} is not declared critical", snapshot.unit));
+    if !snapshot.is_protected() {
+        return none(match event.region {
+            Some(_) => format!(
+                "{} has priority {}: tagged regions are acted upon from medium on",
+                snapshot.unit, snapshot.priority
+            ),
+            None => format!("{} is not declared critical", snapshot.unit),
+        });
     }
     if config.on_critical_swap == OnCriticalSwap::AlarmOnly {
         return none("on_critical_swap is alarm-only".into());

@@ -5,7 +5,9 @@ use insta::assert_json_snapshot;
 use super::super::test_support::*;
 use super::super::{Decision, decide};
 use super::*;
+use crate::config::Priority;
 use crate::decode::Level;
+use crate::policy::Region;
 
 fn auto(snapshot: &Snapshot) -> Decision {
     decide(snapshot, &reaction(OnCriticalSwap::Auto), &State::default(), NOW)
@@ -401,6 +403,38 @@ fn only_critical_units_are_acted_upon() {
         };
         assert_eq!(names(&auto(&snapshot)), ["none"], "{priority:?}");
     }
+}
+
+#[test]
+fn a_tagged_region_protects_a_unit_from_medium_on() {
+    let hit = CriticalEvent {
+        region: Some(Region {
+            label: "embeddings".into(),
+            comm: "python3".into(),
+        }),
+        ..kswapd()
+    };
+    let of = |priority| {
+        let snapshot = Snapshot {
+            priority,
+            tagged: true,
+            ..with(hit.clone())
+        };
+        auto(&snapshot)
+    };
+    for priority in [Priority::Medium, Priority::High, Priority::Critical] {
+        assert_eq!(names(&of(priority)), ["protect"], "{priority:?}");
+    }
+    for priority in [Priority::Observe, Priority::Low] {
+        let decision = of(priority);
+        assert_eq!(names(&decision), ["none"], "{priority:?}");
+        assert!(decision.actions[0].reason.contains("from medium on"));
+    }
+    let alarm = of(Priority::Medium).alarm.expect("an alarm");
+    assert_eq!(
+        alarm.reason,
+        "32 pages of region \"embeddings\" (python3) of omnimind.service went to swap: kswapd reclaims for the host"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::headroom::{Headroom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
-use crate::config::{OnCriticalSwap, Priority, Reaction};
+use crate::config::{OnCriticalSwap, Reaction};
 use crate::decode::Level;
 use crate::decode::Limit;
 
@@ -88,8 +88,11 @@ fn verdict(
     }
     // A slice is spared for the sake of critical units in it, and has no such priority itself.
     let for_others = lease.property == Property::MemoryLow && snapshot.unit.ends_with(".slice");
-    if snapshot.priority != Priority::Critical && !for_others {
-        return revert(format!("{} is no longer declared critical", snapshot.unit));
+    if !snapshot.is_protected() && !for_others {
+        return revert(format!(
+            "{} is no longer declared critical, and nothing in it is",
+            snapshot.unit
+        ));
     }
     if let Some(unrest) = unrest {
         return keep(lease, now.after(config.hold), unrest.to_owned());

@@ -1,3 +1,4 @@
+use crate::config::Priority;
 use std::time::Duration;
 
 use super::super::test_support::*;
@@ -308,6 +309,23 @@ fn a_unit_that_is_no_longer_critical_gets_its_limits_back() {
     let actions = auto(&snapshot, &state(vec![later]));
     assert_reverts(&actions, 7);
     assert!(actions[0].reason.contains("no longer declared critical"));
+}
+
+#[test]
+fn a_limit_for_a_tagged_region_stays_while_something_is_tagged() {
+    let later = LeaseView {
+        deadline: NOW.after(HOLD),
+        ..swap_lease()
+    };
+    let with = |tagged| Snapshot {
+        priority: Priority::Medium,
+        tagged,
+        ..snapshot()
+    };
+    let state = state(vec![later]);
+    let kept = auto(&with(true), &state);
+    assert!(matches!(kept[0].action, Action::Keep { .. }), "{kept:?}");
+    assert_reverts(&auto(&with(false), &state), 7);
 }
 
 #[test]

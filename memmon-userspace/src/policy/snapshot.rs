@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub host: MemInfo,
     /// The host's situation, hysteresis included.
     pub situation: Situation,
+    /// A process of the unit has declared memory of its own critical.
+    pub tagged: bool,
     /// The unit's own `memory.pressure`; `None` where the kernel does not account it.
     pub pressure: Option<Pressure>,
     /// The page that went to swap; `None` when leases are reviewed.
@@ -45,6 +47,25 @@ pub struct CriticalEvent {
     pub reclaimer: Option<String>,
     /// Name of the task that did the work.
     pub comm: String,
+    /// The tagged region that the pages are in; `None` if they are anybody's, of a critical unit.
+    pub region: Option<Region>,
+}
+
+/// Memory that a process has declared critical.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// What the process calls it.
+    pub label: String,
+    /// Name of the process.
+    pub comm: String,
+}
+
+impl Snapshot {
+    /// Whether memmon acts for the unit: all of it is critical, or it matters at least somewhat and something in it
+    /// is.
+    pub fn is_protected(&self) -> bool {
+        self.priority == Priority::Critical || (self.tagged && self.priority >= Priority::Medium)
+    }
 }
 
 /// Where a cgroup is, seen from a unit's.

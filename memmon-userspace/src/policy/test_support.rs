@@ -35,6 +35,7 @@ pub(super) fn snapshot() -> Snapshot {
         chain: vec![level(CGROUP, 2000 * MIB), level("/ai.slice", 3000 * MIB)],
         below: Vec::new(),
         below_complete: true,
+        tagged: false,
         host: MemInfo {
             total: 8192 * MIB,
             available: 4096 * MIB,
@@ -59,6 +60,7 @@ pub(super) fn event(
         relation,
         reclaimer: reclaimer.map(Into::into),
         comm: comm.into(),
+        region: None,
     }
 }
 

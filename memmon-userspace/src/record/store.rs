@@ -194,7 +194,7 @@ fn connect(path: &Path, keep: Keep) -> Result<Connection, Unusable> {
     // A power cut may cost the last minutes, never the file (sqlite.org/wal.html).
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
-    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.pragma_update(None, "cache_size", -1024)?;
     let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let pages = i64::try_from(keep.bytes).unwrap_or(i64::MAX) / page;
     connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;

@@ -142,8 +142,9 @@ impl Writer {
         match result {
             Ok(()) => lock(&self.state).written += 1,
             Err(error) => {
-                lock(&self.state).dropped += 1;
+                // Whoever sees that something was dropped sees why.
                 self.failed(&error);
+                lock(&self.state).dropped += 1;
             }
         }
     }

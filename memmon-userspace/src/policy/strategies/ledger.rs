@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::state::Readiness;
 use super::{Rules, Strategy, StrategyAction, StrategyState, Target};
 use crate::config::Priority;
+use crate::decode::Limit;
 use crate::policy::host::{HostSnapshot, UnitView, ancestry};
 use crate::policy::{LimitChange, MonoTime, Property, Snapshot, State, never_touched};
+
+/// Limits are whole pages, bytes.
+const PAGE: u64 = 4096;
 
 /// The decision in the making.
 pub(super) struct Ledger<'a> {
@@ -210,7 +214,9 @@ impl<'a> Ledger<'a> {
             Property::MemoryHigh => Some(cgroup.high),
             Property::MemoryLow => Some(cgroup.low),
         };
-        Some(value == Some(held.lease.new))
+        // The kernel rounds down to whole pages.
+        let whole = |limit: Limit| limit.page_aligned(PAGE);
+        Some(value.map(whole) == Some(whole(held.lease.new)))
     }
 
     /// The unit as the reflex and the review see it.
@@ -229,6 +235,7 @@ impl<'a> Ledger<'a> {
             below_complete: unit.below_complete,
             host: self.snapshot.host,
             situation: self.state.situation.ram,
+            tagged: unit.tagged,
             pressure: unit.pressure,
             event: None,
         };

@@ -81,6 +81,7 @@ fn stop_swap(ledger: &mut Ledger<'_>, unit: &UnitView) {
         relation: Relation::Unknown,
         reclaimer: None,
         comm: "kswapd0".to_owned(),
+        region: None,
     };
     snapshot.event = Some(event.clone());
     let decision = reflex::reflex(&snapshot, &event, ledger.rules.reaction, &state, ledger.now);

@@ -124,7 +124,8 @@ fn take_from(ledger: &mut Ledger<'_>, unit: &UnitView, need: u64, reach: Reach, 
         ));
         return 0;
     }
-    let anon = if reach.anon { pageable(ledger, unit) } else { 0 };
+    let takes_anon = reach.anon && !unit.keeps_anon();
+    let anon = if takes_anon { pageable(ledger, unit) } else { 0 };
     // Who is only asked can let go of anything, reclaimable or not.
     let reclaimable = if reach.only_ask {
         u64::MAX
@@ -152,7 +153,7 @@ fn take_from(ledger: &mut Ledger<'_>, unit: &UnitView, need: u64, reach: Reach, 
         Some(_) if reach.only_ask || !ledger.snapshot.kernel.reclaim => return 0,
         Some(_) => {
             let cached = take_cache(ledger, unit, possible, why);
-            let paged = if reach.anon {
+            let paged = if takes_anon {
                 page_out(ledger, unit, possible - cached, why)
             } else {
                 0

@@ -189,6 +189,25 @@ fn two_agents() {
 }
 
 #[test]
+fn an_imagined_lease_is_as_good_as_a_real_one() {
+    let mut real = usual(95);
+    lease(
+        &mut real,
+        "omnimind.service",
+        SERVICE,
+        Property::MemorySwapMax,
+        Limit::Max,
+        Limit::Bytes(0),
+    );
+    let mut dry = real.clone();
+    if let Some(swap) = &mut cgroup_mut(&mut dry, SERVICE).swap {
+        swap.max = Limit::Max;
+    }
+    dry.imagine_leases();
+    assert_eq!(fresh(&dry), fresh(&real));
+}
+
+#[test]
 fn an_old_kernel_can_only_be_asked_for() {
     let mut host = usual(95);
     host.kernel = Abilities::default();
@@ -302,5 +321,27 @@ fn ahead_of_need_only_where_switched_on_and_only_low_units() {
     assert_eq!(
         ahead("[proactive]\nenabled = true", soon),
         [(StrategyAction::ReleaseRequest, Some("batch.service".into()))]
+    );
+}
+
+#[test]
+fn anonymous_memory_of_units_with_tagged_regions_stays_from_medium_on() {
+    let steps = |priority| {
+        // Alone, so that neither cache nor anybody else's memory is enough.
+        let mut host = host(95);
+        add(&mut host, "/system.slice", "tagger.service", priority, 1200);
+        let tagger = unit_mut(&mut host, "tagger.service");
+        (tagger.tagged, tagger.cache) = (true, 16 * MIB);
+        let decision = after_grace(&host);
+        let of = |action| {
+            let steps = &decision.strategies;
+            steps.iter().any(|strategy| strategy.action == action)
+        };
+        (of(StrategyAction::ReclaimCache), of(StrategyAction::PageOut))
+    };
+    let priorities = [Priority::Low, Priority::Medium, Priority::High];
+    assert_eq!(
+        priorities.map(steps),
+        [(true, true), (true, false), (true, false)]
     );
 }
