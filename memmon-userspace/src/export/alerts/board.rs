@@ -8,7 +8,7 @@ use crate::policy::{MonoTime, Severity};
 const OVER: usize = 256;
 
 /// One alarm.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Alert {
     /// Names it for ever; the one on D-Bus.
     pub id: String,
@@ -34,6 +34,21 @@ pub struct Board {
 }
 
 impl Board {
+    /// What an earlier agent has left on, which nobody has watched since: it is over.
+    pub fn after(left_on: Vec<Alert>, now: MonoTime) -> Self {
+        let mut board = Self::default();
+        for alert in left_on {
+            board.raise(alert);
+        }
+        board.clear_all(now);
+        board
+    }
+
+    /// Those that are on.
+    pub fn on(&self) -> impl Iterator<Item = &Arc<Alert>> {
+        self.on.iter()
+    }
+
     /// An alarm was raised.
     pub fn raise(&mut self, alert: Alert) {
         self.on.push(Arc::new(alert));

@@ -7,12 +7,14 @@ mod board;
 mod delivery;
 mod document;
 mod exec;
+mod kept;
 mod post;
 mod send;
 
 pub use self::{
     board::{Alert, Board},
     delivery::{Delivery, Note, Step, Told},
+    kept::{KeptError, keep, left_on},
     send::{Sender, deliver},
 };
 

@@ -217,6 +217,28 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn what_a_killed_agent_has_left_on_is_told_to_be_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alarms.json");
+    assert_eq!(left_on(&path).unwrap(), []);
+    let on = [alert("a", at(1)), alert("b", at(2))];
+    let (publish, watching) = tokio::sync::watch::channel(board(&on));
+    let keeping = tokio::spawn(keep(path.clone(), watching));
+    sending::until("both are on record", || left_on(&path).unwrap() == on).await;
+    // It is killed here, and the next one starts.
+    let mut delivery = Delivery::once(8);
+    delivery.update(&Board::after(left_on(&path).unwrap(), at(9)), at(9));
+    assert_eq!(take(&mut delivery, at(9)), ["a over", "b over"]);
+    // One that ends as it should leaves nothing.
+    publish.send_modify(|board| board.clear_all(at(10)));
+    drop(publish);
+    keeping.await.unwrap();
+    assert!(!path.exists());
+    std::fs::write(&path, "[{").unwrap();
+    assert!(left_on(&path).is_err());
+}
+
 /// A board as its owner publishes it.
 fn board(alerts: &[Alert]) -> Board {
     let mut board = Board::default();

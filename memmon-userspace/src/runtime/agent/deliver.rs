@@ -1,5 +1,7 @@
 //! Who is told of alarms besides the journal and D-Bus.
 
+use std::path::{Path, PathBuf};
+
 use tokio::sync::{mpsc, watch};
 
 use super::{Agent, now};
@@ -8,6 +10,9 @@ use crate::{
     export::alerts::{self, Alert, Board, Sender},
     policy::{Decision, Severity},
 };
+
+/// Where the alarms that are on are kept, beside the leases.
+const KEPT: &str = "/run/memmon/alarms.json";
 
 /// The targets that the configuration names.
 pub(super) fn targets(config: &Config) -> Vec<Sender> {
@@ -22,6 +27,21 @@ pub(super) fn targets(config: &Config) -> Vec<Sender> {
         .map(|url| Sender::Webhook(url.uri().clone()));
     let program = (!alerts.exec.is_empty()).then(|| Sender::Exec(alerts.exec.clone()));
     managers.chain(hooks).chain(program).collect()
+}
+
+/// What is to be told at the start: that the alarms which a killed agent has left on are over.
+pub(super) fn board() -> Board {
+    let left_on = alerts::left_on(Path::new(KEPT)).unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        Vec::new()
+    });
+    Board::after(left_on, now())
+}
+
+/// Keeps the alarms that are on on record; `delivering` is closed when that is done for ever.
+pub(super) async fn keep(board: watch::Receiver<Board>, delivering: mpsc::Sender<()>) {
+    alerts::keep(PathBuf::from(KEPT), board).await;
+    drop(delivering);
 }
 
 /// Tells one of them; `delivering` is closed when that is done for ever.

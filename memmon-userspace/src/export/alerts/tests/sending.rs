@@ -65,7 +65,7 @@ fn statuses(bodies: &Mutex<Vec<serde_json::Value>>) -> Vec<String> {
         .collect()
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(DEADLINE, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
