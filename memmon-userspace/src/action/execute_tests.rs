@@ -167,6 +167,7 @@ fn a_dry_run_shows_policy_the_limits_that_would_be_in_force() {
         chain: measured.chain,
         below: measured.below,
         below_complete: true,
+        tagged: false,
         host: MemInfo::default(),
         situation: Situation::Normal,
         pressure: None,

@@ -25,6 +25,7 @@
 //! ```
 
 mod agree;
+pub mod bring_back;
 mod cgroup_write;
 mod change;
 mod checksum;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use zbus::connection::Builder;
 use zbus::names::InterfaceName;
 use zbus::{OwnedVariant, Variant};
 use zbus_systemd::systemd1::{ManagerProxy, UnitProxy};
@@ -23,6 +24,9 @@ use crate::policy::{LeaseId, Property};
 
 /// A daemon-reload of a host with thousands of units takes seconds, under memory pressure longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Where PID 1 listens itself, for root, also when there is no bus.
+const PRIVATE: &str = "unix:path=/run/systemd/private";
 
 /// Which bus systemd is on.
 #[derive(Clone, Debug)]
@@ -57,6 +61,10 @@ pub async fn work(bus: Bus, root: PathBuf, mut jobs: mpsc::Receiver<Job>, report
     }
 }
 
+async fn build(builder: Builder<'_>) -> zbus::Result<zbus::Connection> {
+    builder.method_timeout(CALL_TIMEOUT).build().await
+}
+
 impl Systemd {
     async fn run(&mut self, job: Job) -> Vec<Report> {
         let reports = match job {
@@ -85,20 +93,21 @@ impl Systemd {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
         }
-        let builder = match &self.bus {
-            Bus::System => zbus::connection::Builder::system(),
-            Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
-        };
         let failed = |error| SystemdError::Unreachable {
             operation: "connect to",
             object: "the bus".into(),
             reason: zbus::Error::to_string(&error),
         };
-        let connection = builder
-            .method_timeout(CALL_TIMEOUT)
-            .build()
-            .await
-            .map_err(failed)?;
+        let connection = match &self.bus {
+            Bus::System => match build(Builder::system()).await {
+                Ok(connection) => connection,
+                // As systemctl does it as root. Its error would only hide that the bus is gone.
+                Err(error) => build(Builder::address(PRIVATE).p2p())
+                    .await
+                    .map_err(|_| failed(error))?,
+            },
+            Bus::Address(address) => build(Builder::address(address.as_str())).await.map_err(failed)?,
+        };
         Ok(self.connection.insert(connection).clone())
     }
 

@@ -36,6 +36,8 @@ pub struct Planned {
     pub priority: Priority,
     /// Path of its cgroup.
     pub cgroup: String,
+    /// A process of it has tagged regions.
+    pub tagged: bool,
     /// When a page of it last went to swap although it is critical.
     pub last_critical: Option<MonoTime>,
 }
@@ -84,6 +86,7 @@ pub fn units(index: &UnitIndex, config: &Config) -> Vec<Planned> {
                 unit: unit.name.to_string(),
                 priority: index.priority(config, unit.name),
                 cgroup: cgroup.to_string(),
+                tagged: false,
                 last_critical: None,
             })
         })
@@ -200,6 +203,7 @@ fn unit_view(root: &CgroupRoot, planned: &Planned) -> Option<UnitView> {
         pressure: pressure.and_then(|text| Pressure::parse(text.as_str()).ok()),
         below: Vec::new(),
         below_complete: false,
+        tagged: planned.tagged,
         last_critical: planned.last_critical,
     };
     if planned.priority == Priority::Critical {

@@ -54,6 +54,7 @@ fn planned(cgroup: &str, priority: Priority) -> Planned {
         unit,
         priority,
         cgroup: cgroup.to_owned(),
+        tagged: false,
         last_critical: Some(MonoTime(9)),
     }
 }

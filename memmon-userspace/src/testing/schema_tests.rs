@@ -110,8 +110,10 @@ fn with(kind: &str, place: &str, value: Value) -> Result<(), String> {
 fn wrong_values_are_rejected_with_their_place() {
     for (kind, place, value) in [
         ("memmon.swap_out/1", "/ts", json!("2026-01-02 03:04:05")),
-        ("memmon.swap_out/1", "/pages", json!(0)),
+        ("memmon.swap_out/1", "/pages", json!(-1)),
         ("memmon.swap_out/1", "/pages", json!("1")),
+        ("memmon.trace_end/1", "/page_level", json!("guessed")),
+        ("memmon.check/1", "/page_level/exact", json!("yes")),
         ("memmon.swap_out/1", "/cgroup_id", json!(0)),
         ("memmon.swap_out/1", "/cgroup", json!("system.slice")),
         ("memmon.swap_out/1", "/priority", json!("urgent")),

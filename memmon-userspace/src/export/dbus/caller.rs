@@ -88,32 +88,65 @@ impl Caller {
                 ));
             }
         };
-        let raw = handle.read().map_err(refused)?;
-        let pid = handle.pid();
-        let unreadable = || fdo::Error::Failed(format!("/proc/{pid} does not say what proc(5) promises"));
-        let stat = ProcessStat::parse(&raw.stat).ok_or_else(unreadable)?;
-        let uid = process::effective_uid(&raw.status).ok_or_else(unreadable)?;
-        if uid != self.uid {
+        let (key, found) = Process::of(&handle).map_err(refused)?;
+        if found.uid != self.uid {
             return Err(fdo::Error::AccessDenied(format!(
-                "process {pid} runs as user {uid} and its connection is user {}'s: connect again after changing users",
-                self.uid
+                "process {} runs as user {} and its connection is user {}'s: connect again after changing users",
+                key.pid, found.uid, self.uid
             )));
         }
         Ok(Process {
-            key: ProcessKey {
-                pid,
-                started: stat.started,
-                image: Image {
-                    file: raw.file,
-                    code: stat.code,
-                    stack: stat.stack,
-                },
-            },
+            key,
+            uid: found.uid,
+            comm: found.comm,
+            cgroups: found.cgroups,
+            handle,
+        })
+    }
+}
+
+/// What is found out about a process besides its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its effective user.
+    pub uid: u32,
+    /// Name of its main thread.
+    pub comm: String,
+    /// Its `/proc/PID/cgroup`.
+    pub cgroups: String,
+}
+
+impl Process {
+    /// Which process this is, and what it executes.
+    ///
+    /// # Errors
+    /// If it has ended, or `/proc` does not say.
+    pub fn of(handle: &ProcessHandle) -> Result<(ProcessKey, Found), ProcessError> {
+        let raw = handle.read()?;
+        let pid = handle.pid();
+        let unreadable = || ProcessError::Io {
+            operation: "understanding /proc of",
+            pid,
+            source: std::io::ErrorKind::InvalidData.into(),
+        };
+        let stat = ProcessStat::parse(&raw.stat).ok_or_else(unreadable)?;
+        let uid = process::effective_uid(&raw.status).ok_or_else(unreadable)?;
+        let image = Image {
+            file: raw.file,
+            code: stat.code,
+            stack: stat.stack,
+        };
+        let key = ProcessKey {
+            pid,
+            started: stat.started,
+            image,
+        };
+        let found = Found {
             uid,
             comm: stat.comm,
             cgroups: raw.cgroup,
-            handle,
-        })
+        };
+        Ok((key, found))
     }
 }
 

@@ -26,8 +26,22 @@ pub struct TagRequest {
     pub process: Process,
     /// What.
     pub what: Tagging,
-    /// The tag's id.
-    pub answer: oneshot::Sender<Result<u64, TagError>>,
+    /// The tag's id, once it is in force.
+    pub answer: oneshot::Sender<Result<u64, Refused>>,
+}
+
+/// A tag was not made, or not taken away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It makes no sense, or a limit is reached.
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    /// This kernel cannot tell which page of a process goes to swap, or not now.
+    #[error("tags do nothing on this host: {0}; memmon check says more")]
+    Unavailable(String),
+    /// The kernel's side did not take it.
+    #[error("the tags could not be brought into force: {0}")]
+    Kernel(String),
 }
 
 /// What about a tag.

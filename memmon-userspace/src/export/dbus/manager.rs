@@ -14,9 +14,8 @@ use zbus::{Connection, fdo, interface};
 use zbus::{OwnedFd as BusFd, Variant};
 
 use super::caller::{Caller, sender};
-use super::doors::{Doors, DumpRequest, Order, ReportRequest, TagRequest, Tagging};
+use super::doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
 use super::gate::{Gate, Permit};
-use crate::attribute::tags::TagError;
 use crate::export::json::report::ReportDocument;
 
 /// systemd's way of saying that a number is not known.
@@ -82,11 +81,13 @@ fn stopping() -> fdo::Error {
     fdo::Error::Failed("memmon is stopping and gave no answer".to_owned())
 }
 
-fn refused(error: TagError) -> fdo::Error {
-    if error.is_limit() {
-        fdo::Error::LimitsExceeded(error.to_string())
-    } else {
-        fdo::Error::InvalidArgs(error.to_string())
+fn refused(error: Refused) -> fdo::Error {
+    let text = error.to_string();
+    match error {
+        Refused::Tag(error) if error.is_limit() => fdo::Error::LimitsExceeded(text),
+        Refused::Tag(_) => fdo::Error::InvalidArgs(text),
+        Refused::Unavailable(_) => fdo::Error::NotSupported(text),
+        Refused::Kernel(_) => fdo::Error::Failed(text),
     }
 }
 

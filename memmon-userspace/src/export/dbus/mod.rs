@@ -15,9 +15,9 @@ mod manager;
 mod serve;
 mod signal;
 
-pub use caller::Process;
+pub use caller::{Found, Process};
 pub use client::{Client, ClientError};
-pub use doors::{Doors, DumpRequest, Order, ReportRequest, TagRequest, Tagging};
+pub use doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
 pub use serve::serve;
 pub use signal::{Details, Signal};
 

@@ -147,6 +147,7 @@ fn report() -> ReportDocument {
         pid: Some(pid),
         pages: 3,
         swapout_pages: None,
+        bring_back: None,
         uid,
     };
     ReportDocument {
@@ -217,7 +218,7 @@ async fn a_refusal_has_its_kind_and_its_sentence() {
     ];
     for error in errors {
         let request = rig.tags.recv().await.expect("a request");
-        request.answer.send(Err(error)).expect("somebody waits");
+        request.answer.send(Err(error.into())).expect("somebody waits");
     }
     let (unknown, full) = call.await.expect("no panic");
     assert!(matches!(unknown, Err(fdo::Error::InvalidArgs(why)) if why.contains("tag 5")));
@@ -269,7 +270,10 @@ async fn pids_are_for_root_and_for_their_own_user() {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("memmon.report/1"), "{text}");
-    assert!(text.contains("\"pid\":72") && !text.contains("71"), "{text}");
+    assert!(
+        text.contains("\"pid\":72") && !text.contains("\"pid\":71"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

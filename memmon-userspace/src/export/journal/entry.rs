@@ -22,10 +22,12 @@ pub enum Message {
     Degraded,
     /// The file of leases could not be read; it was put aside.
     LeaseFileCorrupt,
+    /// memmon tried to bring pages back from swap; the entry says with what result.
+    BroughtBack,
 }
 
 /// All of them.
-pub const MESSAGES: [Message; 8] = [
+pub const MESSAGES: [Message; 9] = [
     Message::AlarmRaised,
     Message::AlarmCleared,
     Message::LimitChanged,
@@ -34,6 +36,7 @@ pub const MESSAGES: [Message; 8] = [
     Message::LeaseKept,
     Message::Degraded,
     Message::LeaseFileCorrupt,
+    Message::BroughtBack,
 ];
 
 impl Message {
@@ -48,6 +51,7 @@ impl Message {
             Self::LeaseKept => "2b39a11cba2a4209bab4546b3dcb8fb4",
             Self::Degraded => "c67b3c9463144ec595ba5338d29e8403",
             Self::LeaseFileCorrupt => "882aa8d544c4401692a4dbd406dbef71",
+            Self::BroughtBack => "b9bf8589194d4a8aa5ad729f085a300f",
         }
     }
 
@@ -57,7 +61,7 @@ impl Message {
             Self::AlarmRaised => 2,
             Self::LimitFailed | Self::LeaseFileCorrupt => 3,
             Self::LimitChanged | Self::LeaseKept | Self::Degraded => 4,
-            Self::AlarmCleared | Self::LimitReverted => 5,
+            Self::AlarmCleared | Self::LimitReverted | Self::BroughtBack => 5,
         }
     }
 }
@@ -73,7 +77,7 @@ pub struct Entry<'a> {
     pub unit: Option<&'a str>,
     /// `MEMMON_PRIORITY=`.
     pub priority: Option<Priority>,
-    /// `MEMMON_PAGES=`: pages swapped out.
+    /// `MEMMON_PAGES=`: pages swapped out; or brought back, if it is about that.
     pub pages: Option<u64>,
     /// `MEMMON_RECLAIMER=`: unit that pushed them out, or `kswapd`.
     pub reclaimer: Option<&'a str>,
@@ -87,6 +91,16 @@ pub struct Entry<'a> {
     pub new: Option<&'a str>,
     /// `MEMMON_REASON=`.
     pub reason: Option<&'a str>,
+    /// `MEMMON_REGION=`: label of the tagged region that was hit.
+    pub region: Option<&'a str>,
+    /// `MEMMON_PID=`: the process that the region belongs to.
+    pub pid: Option<u32>,
+    /// `MEMMON_ADDRESS=`: of the first page that was hit.
+    pub address: Option<u64>,
+    /// `MEMMON_PAGES_ASKED=`: pages that were in swap.
+    pub asked: Option<u64>,
+    /// `MEMMON_PAGES_OUT=`: pages that are in swap now.
+    pub still_out: Option<u64>,
 }
 
 impl<'a> Entry<'a> {
@@ -104,6 +118,11 @@ impl<'a> Entry<'a> {
             old: None,
             new: None,
             reason: None,
+            region: None,
+            pid: None,
+            address: None,
+            asked: None,
+            still_out: None,
         }
     }
 
@@ -138,6 +157,14 @@ impl<'a> Entry<'a> {
             ("MEMMON_OLD", text(self.old)),
             ("MEMMON_NEW", text(self.new)),
             ("MEMMON_REASON", text(self.reason)),
+            ("MEMMON_REGION", text(self.region)),
+            ("MEMMON_PID", self.pid.map(|pid| pid.to_string())),
+            ("MEMMON_PAGES_ASKED", self.asked.map(|pages| pages.to_string())),
+            ("MEMMON_PAGES_OUT", self.still_out.map(|pages| pages.to_string())),
+            (
+                "MEMMON_ADDRESS",
+                self.address.map(|address| format!("{address:#x}")),
+            ),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

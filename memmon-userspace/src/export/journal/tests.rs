@@ -252,6 +252,11 @@ fn catalog_and_documentation_explain_every_message() {
         property: Some(""),
         old: Some(""),
         new: Some(""),
+        region: Some(""),
+        pid: Some(1),
+        address: Some(4096),
+        asked: Some(0),
+        still_out: Some(0),
         ..alarm()
     };
     let fields: Vec<_> = full.fields().into_iter().map(|(name, _)| name).collect();

@@ -98,7 +98,9 @@ pub struct CapabilityField {
 pub struct PageLevelField {
     /// They can.
     pub available: bool,
-    /// Why not.
+    /// They are seen, not derived after the fact; null if not available.
+    pub exact: Option<bool>,
+    /// Why not, or why not exactly.
     pub reason: Option<String>,
 }
 

@@ -253,7 +253,22 @@ pub struct RegionField {
     pub pages: u64,
     /// Pages of it that went to swap since it was tagged; null if this kernel cannot tell.
     pub swapout_pages: Option<u64>,
+    /// What came of bringing pages of all regions of the process back; null if none had to be.
+    pub bring_back: Option<BringBackField>,
     /// User of the process: decides who may know its pid.
     #[serde(skip)]
     pub uid: u32,
+}
+
+/// The last try to bring pages of a process back from swap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BringBackField {
+    /// Pages of its regions that were in swap.
+    pub asked_pages: u64,
+    /// Of those, pages that came back.
+    pub back_pages: u64,
+    /// Pages of its regions that were in swap afterwards.
+    pub still_out_pages: u64,
+    /// Why that is not none; null if it is.
+    pub reason: Option<String>,
 }

@@ -101,6 +101,9 @@ pub struct TraceEnd {
     pub overflow_pages: u64,
     /// Events the kernel did not run the program for: their pages are missing from `pages`.
     pub recursion_misses: u64,
+    /// `exact` or `approximate`: how process and address were found; null without `--pages`, and where this
+    /// kernel allows neither.
+    pub page_level: Option<&'static str>,
     /// The kernel's own counters over the same time.
     pub ledger: LedgerField,
 }

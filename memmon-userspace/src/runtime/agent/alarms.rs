@@ -119,6 +119,13 @@ impl Alarms {
         Some(id)
     }
 
+    /// A region was hit: an alarm that is on and names none yet is about this one.
+    pub(super) fn name_region(&mut self, unit: &str, label: &Arc<str>) {
+        if let Some(alarm) = self.on.get_mut(unit) {
+            alarm.region.get_or_insert_with(|| Arc::clone(label));
+        }
+    }
+
     /// Takes the alarms that `over` says are over.
     pub(super) fn clear(&mut self, mut over: impl FnMut(&str, &Alarm) -> bool) -> Vec<(Arc<str>, Alarm)> {
         let ended: Vec<Arc<str>> = self

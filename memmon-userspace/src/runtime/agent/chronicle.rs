@@ -8,7 +8,7 @@ use std::{
 
 use super::sums::Sums;
 use crate::{
-    config::{History, Thresholds},
+    config::{Config, History},
     policy::{
         HostDecision, HostSnapshot, MonoTime, Outlook, StrategyState,
         forecast::{Forecast, Point, forecast},
@@ -70,10 +70,13 @@ impl Chronicle {
         }
     }
 
-    /// When the use of RAM will be high.
-    pub(super) fn outlook(&mut self, snapshot: &HostSnapshot, thresholds: &Thresholds) -> Option<Outlook> {
+    /// When the use of RAM will be high; only if somebody acts upon it, since finding out takes a millisecond.
+    pub(super) fn outlook(&mut self, snapshot: &HostSnapshot, config: &Config) -> Option<Outlook> {
+        if !config.proactive.enabled {
+            return None;
+        }
         #[expect(clippy::cast_precision_loss, reason = "bytes of RAM are below 2^53")]
-        let limit = snapshot.host.total as f64 * thresholds.ram_high;
+        let limit = snapshot.host.total as f64 * config.thresholds.ram_high;
         match forecast(self.used.make_contiguous(), limit) {
             Forecast::Exhausts { earliest, latest, .. } => Some(Outlook {
                 earliest: whole(earliest),

@@ -184,6 +184,7 @@ impl Agent {
         for unit in &mut units {
             let state = self.states.get(unit.unit.as_str());
             unit.last_critical = state.and_then(|state| state.last_critical);
+            unit.tagged = self.mirror.has_tags(&unit.unit);
         }
         Plan {
             units,
@@ -203,9 +204,12 @@ impl Agent {
             self.judge.next_look = now.after(CALM);
             return;
         }
+        if self.options.dry_run {
+            snapshot.imagine_leases();
+        }
         self.chronicle.note_use(&snapshot);
-        snapshot.outlook = self.chronicle.outlook(&snapshot, &self.config.thresholds);
         let config = Arc::clone(&self.config);
+        snapshot.outlook = self.chronicle.outlook(&snapshot, &config);
         let rules = Rules::from(&*config);
         let before = self.judge.state.situation;
         self.judge.state.observe(&snapshot, &rules, now);
@@ -231,7 +235,10 @@ impl Agent {
         let mut snapshot = survey::survey(&self.judge.places, &plan)
             .map_err(|error| tracing::error!("the host cannot be judged: {error}"))
             .ok()?;
-        snapshot.outlook = self.chronicle.outlook(&snapshot, &self.config.thresholds);
+        if self.options.dry_run {
+            snapshot.imagine_leases();
+        }
+        snapshot.outlook = self.chronicle.outlook(&snapshot, &self.config);
         let rules = Rules::from(&*self.config);
         let mut state = self.judge.state.clone();
         state.observe(&snapshot, &rules, now());

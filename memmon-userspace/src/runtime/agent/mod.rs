@@ -4,6 +4,7 @@
 //! pages of critical units, then what systemd answers, then the rest.
 
 mod alarms;
+mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
@@ -13,6 +14,7 @@ mod orders;
 mod outside;
 mod own_memory;
 mod reflex;
+mod regions;
 mod reload;
 mod reporter;
 mod review;
@@ -38,6 +40,7 @@ use tokio::sync::mpsc;
 
 use self::{
     alarms::Alarms,
+    bringing::Bringing,
     chronicle::Chronicle,
     critical::Marks,
     judge::Judge,
@@ -47,6 +50,7 @@ use self::{
     scan::Scans,
     service::Service,
     sums::Sums,
+    tags::{Mirror, News, Told},
 };
 use super::{
     observer::{ObserveError, Observer, Ready},
@@ -154,6 +158,8 @@ struct Agent {
     scans: Scans,
     judge: Judge,
     chronicle: Chronicle,
+    mirror: Mirror,
+    bringing: Bringing,
 }
 
 pub use chronicle::HISTORY;
@@ -214,7 +220,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     {
         tracing::warn!("metrics are served to other hosts, unencrypted, on {socket}");
     }
-    let outside = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
+    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
     let mut agent = Agent {
         degraded,
         counters: Counters::default(),
@@ -239,6 +245,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         scans: Scans::new(tree.clone()),
         judge,
         chronicle,
+        mirror: Mirror::new(tags),
+        bringing: Bringing::default(),
     };
     for text in &corrupt {
         agent.tell_plain(Message::LeaseFileCorrupt, text);
@@ -273,6 +281,12 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
                         tokio::task::yield_now().await;
                     }
                 }
+            },
+            told = agent.mirror.ready() => match told {
+                Told::Pages => while agent.region_hits() {
+                    tokio::task::yield_now().await;
+                },
+                Told::News(news) => agent.tags_changed(news),
             },
             Some(scanned) = agent.scans.next() => agent.scanned(scanned),
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
@@ -443,6 +457,18 @@ impl Agent {
         match heard {
             Heard::Order(order) => self.obey(order),
             Heard::Ask(ask) => self.show(ask),
+        }
+    }
+
+    /// Tags came or went: a unit that has none any more gets its limits back by the next review. Not at once: clients
+    /// could keep the loop busy with that.
+    fn tags_changed(&mut self, news: News) {
+        if let News::BroughtBack { pid, outcome } = news {
+            self.brought_back(pid, outcome);
+        } else if let Some(unit) = self.mirror.take(news)
+            && !self.mirror.has_tags(&unit)
+        {
+            self.review_in(self.options.interval);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     CHANNEL, deliver, now,
     reporter::Reporter,
     scrape::Scraper,
-    tags::{self, TagsHandle},
+    tags::{self, TagsNews},
     view::Ask,
 };
 use crate::{
@@ -59,8 +59,8 @@ impl Outside {
         tree: CgroupTree,
         config: &Config,
         sockets: Vec<Socket>,
-    ) -> io::Result<Self> {
-        let (board, to_deliver) = watch::channel(Board::default());
+    ) -> io::Result<(Self, TagsNews)> {
+        let (board, to_deliver) = watch::channel(deliver::board());
         let (delivering, delivered) = mpsc::channel(1);
         let targets = deliver::targets(config);
         let hosts = Hosts::new(config.http.hosts.iter().cloned());
@@ -68,6 +68,7 @@ impl Outside {
         let (signals, to_send) = mpsc::channel(SIGNALS);
         let (to_loop, orders) = mpsc::channel(CHANNEL);
         let (to_show, asks) = mpsc::channel(1);
+        let (tags, tag_requests, news) = tags::channels(CHANNEL);
         let counters = Arc::clone(observer.probes.counters());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -75,7 +76,6 @@ impl Outside {
         thread::Builder::new().name("outside".to_owned()).spawn(move || {
             give_way();
             runtime.block_on(async move {
-                let (tags, tag_requests) = TagsHandle::new(CHANNEL);
                 let (reports, report_requests) = mpsc::channel(CHANNEL);
                 let doors = Doors {
                     tags: tags.requests.clone(),
@@ -83,6 +83,7 @@ impl Outside {
                     orders: to_loop,
                 };
                 tokio::spawn(tags::own(tag_requests, tree.clone()));
+                tokio::spawn(deliver::keep(to_deliver.clone(), delivering.clone()));
                 for target in targets {
                     tokio::spawn(deliver::to(target, to_deliver.clone(), delivering.clone()));
                 }
@@ -100,13 +101,14 @@ impl Outside {
                 dbus::serve(bus, doors, to_send).await;
             });
         })?;
-        Ok(Self {
+        let ends = Self {
             signals,
             board,
             delivered,
             orders,
             asks,
-        })
+        };
+        Ok((ends, news))
     }
 
     /// Changes what is delivered.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Agent, BATCH, alarms::Raising, now};
+use super::{Agent, BATCH, alarms::Raising, now, regions::Hit};
 use crate::{
     action::{Outcome, measure},
     attribute::{self, Attributed, Resolved},
     config::Priority,
     decode::{MemInfo, SwapOut},
-    policy::{self, CriticalEvent, Decision, MonoTime, Relation, Snapshot},
+    policy::{self, CriticalEvent, Decision, MonoTime, Region, Relation, Snapshot},
     source::{cgroupfs::CgroupReadError, proc::Proc},
 };
 
@@ -34,18 +34,28 @@ impl Agent {
         if event.priority == Priority::Critical
             && let Some(owner) = event.owner.clone()
         {
-            self.critical_page(&owner, &event);
+            self.critical_page(&owner, &event, None);
         }
         None
     }
 
-    fn critical_page(&mut self, owner: &Resolved, event: &Attributed) {
+    /// Answers a page that matters: of a critical unit, or of a tagged region in one that matters somewhat.
+    pub(super) fn critical_page(&mut self, owner: &Resolved, event: &Attributed, region: Option<&Hit>) {
         let now = now();
-        let pages = event.pages + event.suppressed_pages;
+        // Pages of a region in a critical unit come by the unit's own records as well, and count there.
+        let counted = region.is_none() || event.priority != Priority::Critical;
+        let pages = if counted {
+            event.pages + event.suppressed_pages
+        } else {
+            0
+        };
+        if let Some(hit) = region {
+            self.alarms.name_region(&owner.unit, &hit.label);
+        }
         if !self.alarms.count(&owner.unit, pages, now) {
             return;
         }
-        let Some(decision) = self.decide_about(owner, event, now) else {
+        let Some(decision) = self.decide_about(owner, event, region, now) else {
             return;
         };
         let outcomes = match &mut self.hands {
@@ -61,11 +71,11 @@ impl Agent {
             let raising = Raising {
                 severity: alarm.severity,
                 reason: &alarm.reason,
-                region: None,
+                region: region.map(|hit| Arc::clone(&hit.label)),
                 pages,
             };
             if let Some(id) = self.alarms.raise(&owner.unit, &raising, now) {
-                self.tell_alarm(id, &decision, event);
+                self.tell_alarm(id, &decision, event, region);
             }
         }
         self.note_reaction(&outcomes, event.ts_ns, in_force);
@@ -87,7 +97,13 @@ impl Agent {
         }
     }
 
-    fn decide_about(&mut self, owner: &Resolved, event: &Attributed, now: MonoTime) -> Option<Decision> {
+    fn decide_about(
+        &mut self,
+        owner: &Resolved,
+        event: &Attributed,
+        region: Option<&Hit>,
+        now: MonoTime,
+    ) -> Option<Decision> {
         let index = &self.observer.index;
         // A cgroup that the kernel has released has no path any more; the unit may have another one by now.
         let cgroup = owner
@@ -112,6 +128,10 @@ impl Agent {
                 .or(culprit_path)
                 .map(str::to_owned),
             comm: event.reclaimer.comm.clone(),
+            region: region.map(|hit| Region {
+                label: hit.label.to_string(),
+                comm: hit.comm.clone(),
+            }),
         };
         self.ask(&owner.unit, cgroup.as_deref(), Some(critical), now)
     }
@@ -139,6 +159,7 @@ impl Agent {
             chain: Vec::new(),
             below: Vec::new(),
             below_complete: false,
+            tagged: self.mirror.has_tags(unit) || event.as_ref().is_some_and(|event| event.region.is_some()),
             host,
             situation: self.situation,
             pressure: None,
@@ -193,6 +214,7 @@ impl Agent {
             relation: Relation::Unknown,
             reclaimer: None,
             comm: "rehearsal".to_owned(),
+            region: None,
         };
         let unit: Arc<str> = Arc::from(own.as_str());
         if let Some(decision) = self.ask(&unit, Some(&cgroup), Some(event), now())

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Agent, now};
+use crate::config::Priority;
 
 impl Agent {
     pub(super) fn review_in(&mut self, pause: Duration) {
@@ -21,6 +22,7 @@ impl Agent {
             self.review(unit);
         }
         self.clear_alarms();
+        self.bring_back();
         let leases = self
             .hands
             .as_ref()
@@ -63,8 +65,11 @@ impl Agent {
         }
         self.read_counters();
         for (unit, alarm) in over {
-            let total = self.sums.out.pages_of(&unit).unwrap_or(alarm.pages);
-            let pages = self.alarms.account(&unit, total);
+            // Of a unit that is not critical only pages of tagged regions count.
+            let critical = self.priority_of(&unit) == Priority::Critical;
+            let total = self.sums.out.pages_of(&unit).filter(|_| critical);
+            let pages = total.map_or(alarm.pages, |total| self.alarms.account(&unit, total));
+            self.bringing.give_up(&unit);
             self.tell_cleared(&alarm, self.priority_of(&unit), pages);
             self.states.remove(&unit);
         }

@@ -1,6 +1,6 @@
 //! What the agent tells the journal.
 
-use super::{Agent, alarms::Alarm};
+use super::{Agent, alarms::Alarm, regions::Hit};
 use crate::{
     action::{Outcome, StepResult},
     attribute::Attributed,
@@ -72,7 +72,13 @@ impl Agent {
         });
     }
 
-    pub(super) fn tell_alarm(&mut self, id: String, decision: &Decision, event: &Attributed) {
+    pub(super) fn tell_alarm(
+        &mut self,
+        id: String,
+        decision: &Decision,
+        event: &Attributed,
+        region: Option<&Hit>,
+    ) {
         let Some(alarm) = &decision.alarm else { return };
         let reclaimer = event.reclaimer.unit.as_deref().unwrap_or(&event.reclaimer.comm);
         let plan: Vec<String> = decision
@@ -90,6 +96,9 @@ impl Agent {
             reclaimer: Some(reclaimer),
             reclaim_kind: Some(event.reclaimer.kind.as_str()),
             reason: Some(&reason),
+            region: region.map(|hit| &*hit.label),
+            pid: region.map(|hit| hit.pid),
+            address: region.map(|hit| hit.address),
             ..Entry::new(Message::AlarmRaised, &text)
         });
         let pages = event.pages + event.suppressed_pages;
@@ -106,7 +115,7 @@ impl Agent {
                 kind: event.reclaimer.kind.as_str().to_owned(),
                 reclaimer: reclaimer.to_owned(),
                 plan,
-                region: None,
+                region: region.map(|hit| hit.label.to_string()),
             },
         });
     }
@@ -122,6 +131,7 @@ impl Agent {
             unit: Some(&alarm.unit),
             priority: Some(priority),
             pages: Some(pages),
+            region: alarm.region.as_deref(),
             ..Entry::new(Message::AlarmCleared, &text)
         });
         self.deliver_end(&alarm.id, pages);
