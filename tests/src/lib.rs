@@ -5,4 +5,5 @@ pub mod case;
 pub mod guest;
 pub mod host;
 pub mod live;
+pub mod pages;
 pub mod workload;

@@ -147,7 +147,7 @@ fn exercise(context: &Context, cgroup: &Cgroup, load: Load) -> Result<()> {
 }
 
 /// Time of the program called `name` for each of its runs; that of a second one for the same events included.
-fn per_event(stats: &[programs::ProgramStats], name: &str) -> Result<f64> {
+pub(super) fn per_event(stats: &[programs::ProgramStats], name: &str) -> Result<f64> {
     let program = stats.iter().find(|program| program.name == name);
     let program = program.with_context(|| format!("{name} is not loaded"))?;
     ensure!(
@@ -161,7 +161,7 @@ fn per_event(stats: &[programs::ProgramStats], name: &str) -> Result<f64> {
 }
 
 /// The empty program alone, at the tracepoint that the attribution would use.
-fn empty(facts: &Facts) -> Result<Ebpf> {
+pub(super) fn empty(facts: &Facts) -> Result<Ebpf> {
     let target = plan::plan(facts)
         .into_iter()
         .find(|hook| hook.role == "swap_out")
@@ -184,13 +184,13 @@ fn empty(facts: &Facts) -> Result<Ebpf> {
 }
 
 /// Empties a ring of records as the agent does, on another thread.
-struct Reader {
+pub(super) struct Reader {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
 }
 
 impl Reader {
-    fn start(mut ring: RingBuf<MapData>) -> Self {
+    pub(super) fn start(mut ring: RingBuf<MapData>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -212,7 +212,7 @@ impl Reader {
         Self { stop, thread }
     }
 
-    fn stop(self) -> u64 {
+    pub(super) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Release);
         self.thread.join().unwrap_or(0)
     }

@@ -6,6 +6,7 @@ mod agent;
 mod attach;
 mod cost;
 mod maps;
+mod pages;
 pub mod report;
 mod speed;
 
@@ -24,6 +25,7 @@ pub fn run(context: &Context, rounds: usize, wanted: &[String]) -> Result<String
             "ns per event",
             cost::measure as fn(&Context, usize) -> Result<report::Table>,
         ),
+        ("page level", pages::measure),
         ("pages per second", speed::measure),
         ("attach time", attach::measure),
         ("map memory", maps::measure),

@@ -22,6 +22,34 @@ pub struct SwapOut {
     pub priority: String,
     /// Who pushed it out.
     pub reclaimer: Reclaimer,
+    /// Where it was, if that is known.
+    pub page: Option<Page>,
+}
+
+/// The page of a [`SwapOut`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page {
+    /// The process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Hexadecimal.
+    pub address: String,
+    /// What is mapped there.
+    pub mapping: Option<String>,
+    /// Seen, not derived.
+    pub exact: bool,
+}
+
+impl Page {
+    /// The address as a number.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn address(&self) -> Result<u64> {
+        let digits = self.address.strip_prefix("0x").context("an address without 0x")?;
+        u64::from_str_radix(digits, 16).with_context(|| format!("the address {}", self.address))
+    }
 }
 
 /// The reclaimer of a [`SwapOut`].

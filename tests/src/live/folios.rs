@@ -1,8 +1,8 @@
 //! Folios that are not a single private page: large ones, shared memory, zeroes.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     context::Context,
@@ -10,8 +10,10 @@ use super::{
 };
 use crate::{
     case::{Case, Outcome},
+    guest::pagemap,
     host::setting::Setting,
     pass, skip,
+    workload::Range,
 };
 
 pub(super) const CASES: &[Case<Context>] = &[
@@ -66,16 +68,34 @@ fn huge(context: &mut Context) -> Result<Outcome> {
         "{pages} pages shown, {} in swap",
         region.pages()
     );
-    // With --pages each line is a folio.
-    let large = stream.of(owner.id).filter(|line| line["pages"] == HUGE).count() as u64;
+    // With --pages each line is a page, those of a large folio too.
+    let out = pagemap::swapped(
+        workload.pid,
+        Range {
+            start: region.address,
+            length: region.bytes,
+        },
+    )?;
+    let told: BTreeSet<u64> = stream
+        .of(owner.id)
+        .filter(|line| line["page"]["pid"] == workload.pid)
+        .map(|line| {
+            ensure!(line["pages"] == 1, "a line of more than one page: {line}");
+            let address = line["page"]["address"].as_str().unwrap_or_default();
+            let digits = address.strip_prefix("0x").context("no address")?;
+            Ok(u64::from_str_radix(digits, 16)?)
+        })
+        .collect::<Result<_>>()?;
     ensure!(
-        large == whole,
-        "{large} folios of {HUGE} pages shown, but the kernel swapped {whole} out"
+        told == out.iter().copied().collect(),
+        "{} addresses shown, {} pages in swap",
+        told.len(),
+        out.len()
     );
     if whole == 0 {
-        skip!("the kernel split every large folio ({pages} pages counted all the same)");
+        skip!("the kernel split every large folio ({pages} pages shown all the same)");
     }
-    pass!("{large} folios of {HUGE} pages, {pages} pages in all")
+    pass!("{whole} folios of {HUGE} pages, {pages} pages in all, each with its address")
 }
 
 fn memfd(context: &mut Context) -> Result<Outcome> {

@@ -8,19 +8,28 @@
 //! | `verify` | compares every page with what was written | number of pages |
 //! | `pageout` | madvise(MADV_PAGEOUT) on itself | |
 //! | `move` | mremap to other addresses | where the memory is now |
+//! | `tag FIRST N LABEL` | tags N pages from the page FIRST on | the tag's id |
+//! | `tag-sparse FIRST N LABEL` | tags every second page of these, one by one | how many |
+//! | `untag ID` | takes a tag away | |
+//! | `exec` | executes `sleep infinity` in its place | none |
 //! | `fork N` | a child without exec, which writes the first N pages and then waits to be killed | its pid |
 
 use std::{
     fs,
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixListener,
+    os::unix::{net::UnixListener, process::CommandExt as _},
     path::Path,
+    process::Command,
     thread,
 };
 
 use anyhow::{Context, Result, bail};
 
-use super::mapping::{Mapping, PAGE};
+use super::{
+    Range,
+    mapping::{Mapping, PAGE},
+    tag,
+};
 
 /// Carries out one command.
 ///
@@ -44,12 +53,40 @@ pub fn obey(mapping: &mut Mapping, command: &str) -> Result<String> {
             mapping.relocate()?;
             Ok(mapping.range().to_string())
         }
+        Some("tag") => {
+            let range = part(mapping, &mut words)?;
+            let label = words.next().context("tag FIRST N LABEL")?;
+            tag::tag(range, label).map(|id| id.to_string())
+        }
+        Some("tag-sparse") => {
+            let range = part(mapping, &mut words)?;
+            let label = words.next().context("tag-sparse FIRST N LABEL")?;
+            tag::tag_every_second_page(range, label).map(|tags| tags.to_string())
+        }
+        Some("untag") => {
+            let id = words.next().context("untag ID")?;
+            tag::untag(id.parse().context("untag ID")?).map(|()| String::new())
+        }
+        Some("exec") => Err(Command::new("sleep").arg("infinity").exec()).context("exec"),
         Some("fork") => {
             let pages = words.next().unwrap_or("0").parse().context("fork N: N pages")?;
             fork(mapping, pages).map(|pid| pid.to_string())
         }
         _ => bail!("unknown command"),
     }
+}
+
+/// The pages FIRST and N of a command.
+fn part<'a>(mapping: &Mapping, words: &mut impl Iterator<Item = &'a str>) -> Result<Range> {
+    let mut number = |what: &str| -> Result<u64> {
+        let word = words.next().with_context(|| format!("{what} is missing"))?;
+        word.parse().with_context(|| format!("{what}: {word}"))
+    };
+    let (first, pages) = (number("FIRST")?, number("N")?);
+    Ok(Range {
+        start: mapping.range().start + first * PAGE as u64,
+        length: pages * PAGE as u64,
+    })
 }
 
 /// Serves commands on a socket, one after the other, for ever.

@@ -3,6 +3,7 @@
 pub mod advise;
 pub mod control;
 pub mod mapping;
+pub mod tag;
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 

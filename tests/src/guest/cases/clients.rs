@@ -223,7 +223,7 @@ fn killed(ctx: &Ctx, agent: &Agent, service: &Service) -> Result<()> {
     })
 }
 
-/// Registered but not locked, its pages go to swap, and the agent counts them where the kernel lets it.
+/// Registered but not locked, its pages go to swap, and the agent counts them.
 fn unlocked(ctx: &Ctx, example: &Example) -> Result<String> {
     let service = ctx.example(example, "unlocked", "0")?;
     service.tell("embed a")?;
@@ -243,11 +243,10 @@ fn unlocked(ctx: &Ctx, example: &Example) -> Result<String> {
         .find(|region| region["pid"] == status.pid && region["label"] == INDEX)
         .context("the index is not in the report")?;
     ensure!(service.tell("verify")? == "intact", "the model is damaged");
-    if index["swapout_pages"].is_null() {
-        return Ok(format!(
-            "{swapped} unlocked ones did not, and this agent counts none"
-        ));
-    }
+    ensure!(
+        !index["swapout_pages"].is_null(),
+        "the agent counts no hits of regions: {index}"
+    );
     let counted = ctx.wait("the agent counts hits", || {
         let regions = report()?["regions"].as_array().cloned().unwrap_or_default();
         let ours = regions.iter().filter(|region| region["pid"] == status.pid);

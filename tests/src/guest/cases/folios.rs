@@ -1,12 +1,14 @@
 //! Folios that are not one private page with content: the two ledgers differ as kernel.md says, and the trace
 //! shows both.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    guest::{Case, Ctx, Outcome, stream::Stream, undo::Undo, units::Unit, vmstat::Vmstat, workload::Hold},
+    guest::{
+        Case, Ctx, Outcome, pagemap, stream::Stream, undo::Undo, units::Unit, vmstat::Vmstat, workload::Hold,
+    },
     workload::{Fill, Kind},
 };
 
@@ -30,8 +32,6 @@ pub const CASES: &[Case] = &[
 ];
 
 const PAGE: u64 = 4096;
-/// Pages of a 2 MiB folio.
-const HUGE: u64 = 512;
 /// What has to go out at least of 8 MiB that are to go out.
 const MANY: u64 = 1536;
 
@@ -51,21 +51,36 @@ fn thp(ctx: &mut Ctx) -> Result<Outcome> {
     let workload = ctx.workload(UNIT, &hold)?;
     let cgroup = workload.unit.cgroup()?;
     let before = Vmstat::read()?;
-    // With --pages every line is a folio.
     let trace = ctx.trace(&["--pages"])?;
     cgroup.reclaim(hold.mib << 20)?;
     let stream = trace.finish(ctx)?;
     let written = stream.complete()?;
     let whole = Vmstat::read()?.since(&before, "thp_swpout")?;
-    let large: Vec<_> = stream.lines.iter().filter(|line| line.pages == HUGE).collect();
+    // With --pages every line is a page, those of a large folio too.
+    let mut told = BTreeSet::new();
+    let pid = workload.unit.main_pid()?;
+    let range = workload.range()?;
+    for line in stream.of(UNIT) {
+        let page = line
+            .page
+            .as_ref()
+            .with_context(|| format!("no address: {line:?}"))?;
+        let address = page.address()?;
+        ensure!(line.pages == 1, "more than one page: {line:?}");
+        if page.pid == pid && (range.start..range.start + range.length).contains(&address) {
+            ensure!(
+                page.exact && page.mapping.as_deref() == Some("[anon]") && page.comm == "memmon-workload",
+                "{line:?}"
+            );
+            told.insert(address);
+        }
+    }
+    let out: BTreeSet<u64> = pagemap::swapped(pid, range)?.into_iter().collect();
     ensure!(
-        large.len() as u64 == whole,
-        "{} folios of {HUGE} pages traced, {whole} swapped out by the kernel",
-        large.len()
-    );
-    ensure!(
-        large.iter().all(|line| line.unit == UNIT),
-        "a large folio of somebody else: {large:?}"
+        told == out,
+        "{} addresses of the mapping traced, {} of its pages are in swap",
+        told.len(),
+        out.len()
     );
     let pages = in_swap(&stream, &workload.unit, MANY)?;
     if whole == 0 {
@@ -74,7 +89,8 @@ fn thp(ctx: &mut Ctx) -> Result<Outcome> {
         ));
     }
     Outcome::passed(format!(
-        "{whole} large folios, {pages} of {written} pages, as in swap"
+        "{whole} large folios, {pages} of {written} pages, as in swap; {} addresses of the mapping",
+        told.len()
     ))
 }
 

@@ -16,12 +16,15 @@ pub mod many;
 pub mod modes;
 pub mod operator;
 pub mod package;
+pub mod pages;
 pub mod reaction;
 pub mod reverts;
 pub mod self_test;
 pub mod smoke;
 pub mod soak;
 pub mod story;
+pub mod strategies;
+pub mod tags;
 pub mod zswap;
 
 use super::Case;
@@ -40,10 +43,13 @@ pub fn all() -> Vec<&'static Case> {
         modes::CASES,
         faults::CASES,
         bus::CASES,
+        strategies::CASES,
         clients::CASES,
+        tags::CASES,
         self_test::CASES,
         culprits::CASES,
         folios::CASES,
+        pages::CASES,
         zswap::CASES,
         lives::CASES,
         many::CASES,

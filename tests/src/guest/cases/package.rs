@@ -43,6 +43,7 @@ fn life(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.measure("exposure", exposure)?;
     ensure!(exposure <= EXPOSURE, "systemd-analyze security says {exposure}");
 
+    safe_from_shortage(agent.unit.main_pid()?)?;
     let edited = "[units]\n\"packaged.service\" = \"critical\"\n[reaction]\nhold = \"3s\"\n";
     fs::write(CONFIG, edited).with_context(|| format!("writing {CONFIG}"))?;
     agent.reload()?;
@@ -126,6 +127,32 @@ fn installed(ctx: &Ctx) -> Result<()> {
     let health = http::get(9757, "/healthz")?;
     ensure!(health == Some((200, "ok\n".to_owned())), "{health:?}");
     ctx.say("installed: the unit is enabled, runs, is on D-Bus and serves its metrics")
+}
+
+/// Without the capabilities for it, the agent's memory is locked and the OOM killer looks elsewhere.
+fn safe_from_shortage(pid: u32) -> Result<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| Some(line.strip_prefix(name)?.trim()))
+    };
+    let locked = field("VmLck:").unwrap_or_default();
+    ensure!(
+        !locked.starts_with("0 "),
+        "nothing of the agent is locked: {status}"
+    );
+    let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+    ensure!(score.trim() == "-900", "oom_score_adj is {score}");
+    let warned = shell::run(
+        "journalctl",
+        &["-b", "-u", "memmon.service", "-p", "warning", "-o", "cat"],
+    )?;
+    ensure!(
+        !warned.contains("is not locked") && !warned.contains("oom_score_adj"),
+        "{warned}"
+    );
+    Ok(())
 }
 
 /// The figure of `systemd-analyze security`.
