@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A guard locks the pages that hold a buffer, brings them into RAM, and registers them with the memmon agent, which
-//! shows them. Neither a refused lock nor a missing agent is an error:
+//! acts if one of them is swapped all the same. Neither a refused lock nor a missing agent is an error:
 //! [`Guard::status`] says what was had and why not more.
 //!
 //! - Locks are counted per page, because `mlock` does not nest and neighbouring buffers share pages. Memory that the
