@@ -7,3 +7,4 @@ pub mod host;
 pub mod live;
 pub mod pages;
 pub mod workload;
+pub mod web;

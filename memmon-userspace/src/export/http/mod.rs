@@ -20,6 +20,7 @@ use self::{
     connection::Connection,
     socket::{Listener, Stream},
 };
+pub(in crate::export) use self::host::is_for_loopback;
 pub use self::{
     feed::{Ask, Feed},
     host::Hosts,

@@ -27,6 +27,7 @@ mod tags;
 mod tell;
 mod verify;
 mod view;
+mod web;
 
 use std::{
     collections::HashMap,
@@ -51,6 +52,7 @@ use self::{
     service::Service,
     sums::Sums,
     tags::{Mirror, News, Told},
+    web::Serving,
 };
 use super::{
     observer::{ObserveError, Observer, Ready},
@@ -220,7 +222,12 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     {
         tracing::warn!("metrics are served to other hosts, unencrypted, on {socket}");
     }
-    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
+    let page = web::guard(&config.http, &sockets).unwrap_or_else(|error| {
+        degraded.push(format!("the web page is not served: {error}"));
+        None
+    });
+    let serving = Serving { sockets, page };
+    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, serving)?;
     let mut agent = Agent {
         degraded,
         counters: Counters::default(),
