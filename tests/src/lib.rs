@@ -6,5 +6,5 @@ pub mod guest;
 pub mod host;
 pub mod live;
 pub mod pages;
-pub mod workload;
 pub mod web;
+pub mod workload;

@@ -1,8 +1,12 @@
 // Charts in the page's colours, as wide as their place.
 import uPlot from "uplot";
 
-const HEIGHT = 190;
+const HEIGHT = 150;
 const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3], [1, 2], [12, 4]];
+/** The same as borders, which is what a legend has. */
+const BORDERS = ["solid", "dashed", "dotted", "dashed", "dotted", "dashed"];
+/** Steps of an axis of bytes. */
+const BINARY = Array.from({ length: 50 }, (_, power) => 2 ** power);
 const charts = new Set();
 
 /** A colour of the page's current scheme. */
@@ -22,12 +26,17 @@ export function line(label, index, text, more = {}) {
     width: 1.75,
     dash: DASHES[index % 6],
     points: { show: false },
-    value: (_, value) => (value === null || value === undefined ? "n/a" : text(value)),
+    border: BORDERS[index % 6],
+    // Without a place that is pointed at, the latest one.
+    value: (plot, value, series, place) => {
+      const shown = place === null ? plot.data[series].findLast((one) => one !== null && one !== undefined) : value;
+      return shown === null || shown === undefined ? "n/a" : text(shown);
+    },
     ...more,
   };
 }
 
-function axes(text, right) {
+function axes(text, binary, right) {
   const common = {
     stroke: () => colour("muted"),
     font: FONT,
@@ -42,7 +51,7 @@ function axes(text, right) {
     values: (_, splits) => splits.map((value) => (value === null ? "" : write(value))),
     ...more,
   });
-  const all = [{ ...common, space: 64, values: TIMES }, y("y", 3, text, {})];
+  const all = [{ ...common, space: 64, size: 26, values: TIMES }, y("y", 3, text, { space: 26, ...(binary ? { incrs: BINARY } : {}) })];
   if (right) all.push(y("right", 1, right, { grid: { show: false } }));
   return all;
 }
@@ -62,10 +71,13 @@ function TIMES(_, splits, __, ___, step) {
 }
 
 export class Chart {
-  /** A chart in `place`; `text` writes values of its left axis, `right` those of the right one, if it has one. */
-  constructor(place, { text, right = null, range = null, bands = [], hooks = {} }) {
+  /**
+   * A chart in `place`; `text` writes values of its left axis, bytes if it is `binary`, and `right` those of the right
+   * one, if it has one.
+   */
+  constructor(place, { text, binary = false, right = null, range = null, bands = [], hooks = {} }) {
     this.place = place;
-    this.options = { text, right, range, bands, hooks };
+    this.options = { text, binary, right, range, bands, hooks };
     this.lines = null;
     this.names = "";
     this.data = null;
@@ -94,7 +106,7 @@ export class Chart {
     this.plot?.destroy();
     this.plot = null;
     if (!this.data || this.place.clientWidth === 0) return;
-    const { text, right, range, hooks } = this.options;
+    const { text, binary, right, range, hooks } = this.options;
     const y = range ? { range } : {};
     this.place.setAttribute("role", "group");
     this.plot = new uPlot(
@@ -103,10 +115,10 @@ export class Chart {
         height: HEIGHT,
         series: [{ label: "Time", value: (_, at) => (at === null ? "now" : new Date(at * 1000).toLocaleString([], { hour12: false })) }, ...this.lines],
         scales: { x: { time: true }, y, ...(right ? { right: { range: zeroBased } } : {}) },
-        axes: axes(text, right),
+        axes: axes(text, binary, right),
         bands: this.bands,
         cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-        legend: { live: true },
+        legend: { live: true, markers: { width: 2, dash: (plot, index) => plot.series[index].border ?? "solid" } },
         hooks,
       },
       this.data,

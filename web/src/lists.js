@@ -92,11 +92,13 @@ export function regions(facts) {
 
 const RESOURCES = { ram: "RAM", swap: "swap" };
 
+const between = (earliest, latest) => (earliest === latest ? `about ${latest}` : `${earliest} to ${latest}`);
+
 /** What a forecast says, in words. */
 export function words(forecast) {
   switch (forecast.outcome) {
     case "exhausts":
-      return `full in ${span(forecast.earliest_seconds)} to ${span(forecast.latest_seconds)}`;
+      return `full in ${between(span(forecast.earliest_seconds), span(forecast.latest_seconds))}`;
     case "reached":
       return "full now";
     case "falling":

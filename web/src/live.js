@@ -7,14 +7,14 @@ import { bytes, percent, rate, stall } from "./format.js";
 const LINES = 6;
 
 const share = (value) => `${Math.round(value * 100)} %`;
-const pressure = (value) => `${value.toFixed(value < 10 ? 1 : 0)} %`;
+const pressure = (value) => `${value.toFixed(value > 0 && value < 10 ? 1 : 0)} %`;
 const rates = (value) => `${bytes(value)}/s`;
-const stalls = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms/s`;
+const stalls = (value) => `${value.toFixed(value > 0 && value < 10 ? 1 : 0)} ms/s`;
 
 const charts = {
   memory: new Chart(by("c-memory"), { text: share, range: () => [0, 1] }),
   psi: new Chart(by("c-psi"), { text: pressure, range: (plot, low, high) => zeroBased(plot, low, high, 5) }),
-  out: new Chart(by("c-out"), { text: rates, range: (plot, low, high) => zeroBased(plot, low, high, 4096) }),
+  out: new Chart(by("c-out"), { text: rates, binary: true, range: (plot, low, high) => zeroBased(plot, low, high, 4096) }),
   stall: new Chart(by("c-stall"), { text: stalls, range: (plot, low, high) => zeroBased(plot, low, high, 1) }),
 };
 

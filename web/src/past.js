@@ -22,11 +22,13 @@ let asked = 0;
 
 const memory = new Chart(by("c-past"), {
   text: bytes,
+  binary: true,
   range: (plot, low, high) => zeroBased(plot, low, high, 1 << 20),
   hooks: { drawClear: [shadeAlarms] },
 });
 const swapping = new Chart(by("c-past-out"), {
   text: bytes,
+  binary: true,
   right: (value) => seconds(value),
   range: (plot, low, high) => zeroBased(plot, low, high, 4096),
   hooks: { drawClear: [shadeAlarms] },

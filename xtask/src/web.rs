@@ -36,7 +36,14 @@ pub(crate) fn page() -> Result<PathBuf> {
 pub(crate) fn test() -> Result<()> {
     let dist = page()?;
     // Built as the other tests are: the page is read from where it lies.
-    run(cargo().args(["build", "--locked", "--package", "memmon-tests", "--bin", "web-demo"]))?;
+    run(cargo().args([
+        "build",
+        "--locked",
+        "--package",
+        "memmon-tests",
+        "--bin",
+        "web-demo",
+    ]))?;
     let dir = target_dir().join("web-test");
     for name in SOURCES.into_iter().take(2).chain(["test"]) {
         copy(&source().join(name), &dir.join(name))?;
@@ -91,7 +98,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let names = |dir: &Path| -> Result<Vec<OsString>> {
         let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
         entries
-            .map(|entry| Ok(entry.with_context(|| format!("reading {}", dir.display()))?.file_name()))
+            .map(|entry| {
+                Ok(entry
+                    .with_context(|| format!("reading {}", dir.display()))?
+                    .file_name())
+            })
             .collect()
     };
     let wanted = names(from)?;

@@ -96,7 +96,8 @@ pub(super) fn token_file(text: &str) -> Result<Option<PathBuf>, String> {
         "" => Ok(None),
         _ if text.starts_with('/') && !text.contains('\0') => Ok(Some(PathBuf::from(text))),
         _ => Err(
-            "is not an absolute path: write \"/etc/memmon/web.token\", or \"\" for a page without a token".to_owned(),
+            "is not an absolute path: write \"/etc/memmon/web.token\", or \"\" for a page without a token"
+                .to_owned(),
         ),
     }
 }

@@ -64,7 +64,12 @@ impl Reader<'_> {
         key: &str,
         value: &Spanned<DeValue<'_>>,
     ) -> Option<Set<Option<PathBuf>>> {
-        let text = self.string(table, key, value, "a path in quotes, such as \"/etc/memmon/web.token\"")?;
+        let text = self.string(
+            table,
+            key,
+            value,
+            "a path in quotes, such as \"/etc/memmon/web.token\"",
+        )?;
         match alerts::token_file(&text) {
             Ok(path) => Some(self.set(path, &value.span())),
             Err(problem) => {

@@ -186,7 +186,11 @@ impl Draft {
         let (Some(listen), Some(page)) = (&self.listen, &self.alerts.page) else {
             return;
         };
-        let has_token = self.alerts.token_file.as_ref().is_some_and(|file| file.value.is_some());
+        let has_token = self
+            .alerts
+            .token_file
+            .as_ref()
+            .is_some_and(|file| file.value.is_some());
         if page.value && listen.value.is_reachable_from_elsewhere() && !has_token {
             errors.push(ConfigError::Value {
                 at: page.at.clone(),

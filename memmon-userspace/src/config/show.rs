@@ -143,7 +143,11 @@ impl Config {
         add("http", "hosts", words(&self.http.hosts));
         add("http", "page", self.http.page.into());
         let token_file = self.http.token_file.as_deref().map(Path::to_string_lossy);
-        add("http", "token_file", token_file.unwrap_or_default().as_ref().into());
+        add(
+            "http",
+            "token_file",
+            token_file.unwrap_or_default().as_ref().into(),
+        );
         let proactive = &self.proactive;
         add("proactive", "enabled", proactive.enabled.into());
         add("proactive", "horizon", span(proactive.horizon));

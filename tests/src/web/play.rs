@@ -9,8 +9,8 @@ use memmon::{
     config::Priority,
     decode::{Limit, rfc3339},
     export::json::report::{
-        AgentField, AlarmField, BlameField, LeaseField, LimitsField, LostField, PsiField, PsiLine, RegionField,
-        ReportDocument, SystemField, UnitField,
+        AgentField, AlarmField, BlameField, LeaseField, LimitsField, LostField, PsiField, PsiLine,
+        RegionField, ReportDocument, SystemField, UnitField,
     },
     policy::Situation,
 };
@@ -212,10 +212,18 @@ impl State {
             priority,
             cgroup: Some(format!("/system.slice/{name}")),
             memory_bytes: Some(whole(memory_mib * MIB as f64)),
-            swap_bytes: Some(if swap == 0 && name != CRITICAL { 0 } else { whole(swapped) }),
+            swap_bytes: Some(if swap == 0 && name != CRITICAL {
+                0
+            } else {
+                whole(swapped)
+            }),
             swapout_pages: Some(whole(self.out[index])),
             swapin_pages: Some(whole(self.back[index])),
-            critical_pages_swapped: Some(if name == CRITICAL { whole(self.critical_pages) } else { 0 }),
+            critical_pages_swapped: Some(if name == CRITICAL {
+                whole(self.critical_pages)
+            } else {
+                0
+            }),
             stall_seconds: Some(self.stalled[index]),
             limits: LimitsField {
                 memory_min: Some(Limit::Bytes(0)),
@@ -250,7 +258,12 @@ impl State {
         };
         let mut blame = vec![
             pair("batch@nightly.service", None, "kswapd", self.out[5] * 0.8),
-            pair("batch@nightly.service", Some(CULPRIT), "direct", self.out[5] * 0.2),
+            pair(
+                "batch@nightly.service",
+                Some(CULPRIT),
+                "direct",
+                self.out[5] * 0.2,
+            ),
             pair("user@1000.service", None, "kswapd", self.out[10]),
             pair("postgresql@15-main.service", None, "kswapd", self.out[6]),
             pair(CULPRIT, Some(CULPRIT), "limit", self.out[4]),

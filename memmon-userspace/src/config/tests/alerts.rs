@@ -84,7 +84,10 @@ fn a_page_that_others_could_see_needs_a_token() {
         let text = format!("listen = '{listen}'\n{page}");
         let errors = Config::from_text("f.toml", &text).expect_err(listen).to_string();
         assert!(errors.starts_with("f.toml:3:8: "), "{errors}");
-        assert!(errors.contains("token_file") && errors.contains(listen), "{errors}");
+        assert!(
+            errors.contains("token_file") && errors.contains(listen),
+            "{errors}"
+        );
         Config::from_text("f.toml", &format!("{text}\n{token}")).expect(listen);
         // Metrics alone may be scraped from elsewhere.
         Config::from_text("f.toml", &format!("listen = '{listen}'")).expect(listen);

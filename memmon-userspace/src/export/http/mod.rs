@@ -16,11 +16,11 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::{sync::Semaphore, task::JoinSet};
 
+pub(in crate::export) use self::host::is_for_loopback;
 use self::{
     connection::Connection,
     socket::{Listener, Stream},
 };
-pub(in crate::export) use self::host::is_for_loopback;
 pub use self::{
     feed::{Ask, Feed},
     host::Hosts,

@@ -4,7 +4,8 @@
 use serde::Serialize;
 
 use super::report::{
-    AgentField, AlarmField, BlameField, LeaseField, LimitsField, PsiLine, ReportDocument, SystemField, UnitField,
+    AgentField, AlarmField, BlameField, LeaseField, LimitsField, PsiLine, ReportDocument, SystemField,
+    UnitField,
 };
 use crate::config::Priority;
 
@@ -135,7 +136,15 @@ impl<'a> From<&'a SystemField> for LiveSystem<'a> {
 fn units(report: &ReportDocument) -> Vec<LiveUnit<'_>> {
     let mut units: Vec<&UnitField> = report.units.iter().collect();
     let leased = |unit: &UnitField| unit.leases.as_ref().is_some_and(|leases| !leases.is_empty());
-    let weight = |unit: &UnitField| (leased(unit), unit.priority, unit.swap_bytes, unit.swapout_pages, unit.memory_bytes);
+    let weight = |unit: &UnitField| {
+        (
+            leased(unit),
+            unit.priority,
+            unit.swap_bytes,
+            unit.swapout_pages,
+            unit.memory_bytes,
+        )
+    };
     units.sort_by(|a, b| (weight(b), &a.unit).cmp(&(weight(a), &b.unit)));
     units.into_iter().take(UNITS).map(LiveUnit::from).collect()
 }

@@ -165,9 +165,13 @@ fn all_forecasts(history: &History) -> Answer {
 }
 
 fn written(document: &impl Serialize) -> Answer {
-    serde_json::to_vec(document)
-        .map(Bytes::from)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "report this"))
+    serde_json::to_vec(document).map(Bytes::from).map_err(|error| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error.to_string(),
+            "report this",
+        )
+    })
 }
 
 fn unreadable(error: StoreError) -> Problem {

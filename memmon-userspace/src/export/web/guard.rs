@@ -139,10 +139,7 @@ impl Guard {
     pub(super) fn cookie(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let Self::Token(wanted) = self else { return None };
         let token = bearer(headers).filter(|given| wanted.is(given.as_bytes()))?;
-        HeaderValue::from_str(&format!(
-            "{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
-        ))
-        .ok()
+        HeaderValue::from_str(&format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict")).ok()
     }
 }
 

@@ -1,10 +1,6 @@
 //! The stream of what the agent knows: asked for once, for all who watch.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -20,7 +16,8 @@ use tokio::{
 use crate::export::json::{live::LiveDocument, report::ReportDocument};
 
 /// Asks the agent; `None` if it does not answer.
-pub type Ask = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Option<Arc<ReportDocument>>> + Send>> + Send + Sync>;
+pub type Ask =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Option<Arc<ReportDocument>>> + Send>> + Send + Sync>;
 
 /// Viewers at once; further ones are turned away. Each takes one of the server's connections.
 pub const VIEWERS: usize = 32;

@@ -56,7 +56,12 @@ async fn file(State(web): State<Web>, uri: Uri, headers: HeaderMap) -> Response 
 async fn live(State(web): State<Web>) -> Response {
     web.live.stream().unwrap_or_else(|| {
         let text = format!("{} viewers are watching already", super::VIEWERS);
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, text, "close a page, or try again later").into_response()
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            text,
+            "close a page, or try again later",
+        )
+        .into_response()
     })
 }
 

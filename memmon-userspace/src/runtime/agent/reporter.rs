@@ -99,7 +99,9 @@ impl Reporter {
             .map_err(|_| stopping())?;
         let view = view.await.map_err(|_| stopping())?;
         let tags = self.tags.view().await.ok_or_else(stopping)?;
-        Ok(Arc::new(self.write(view, tags).map_err(|error| error.to_string())?))
+        Ok(Arc::new(
+            self.write(view, tags).map_err(|error| error.to_string())?,
+        ))
     }
 
     fn write(&self, view: View, tags: TagsView) -> Result<ReportDocument, report::ReportError> {

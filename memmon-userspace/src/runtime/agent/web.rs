@@ -61,7 +61,9 @@ impl Serving {
         let without = |socket: &Socket| matches!(guard, Guard::Local) && socket.is_reachable_from_elsewhere();
         let (bare, sockets): (Vec<Socket>, _) = self.sockets.into_iter().partition(without);
         for socket in &bare {
-            tracing::warn!("the web page is not served on {socket}, which others reach: set token_file in [http]");
+            tracing::warn!(
+                "the web page is not served on {socket}, which others reach: set token_file in [http]"
+            );
         }
         let live = Live::new(glances(reports.clone()));
         tokio::spawn(live.clone().run());

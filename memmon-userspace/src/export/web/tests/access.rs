@@ -17,10 +17,18 @@ async fn the_page_says_what_a_browser_may_do_with_it() {
         ] {
             assert!(answer.contains(header), "{path}: {header}{answer}");
         }
-        assert!(!answer.contains("set-cookie") && !answer.contains("access-control"), "{answer}");
+        assert!(
+            !answer.contains("set-cookie") && !answer.contains("access-control"),
+            "{answer}"
+        );
     }
     // The metrics are as they were.
-    assert!(!server.get("/metrics", "").await.contains("content-security-policy"));
+    assert!(
+        !server
+            .get("/metrics", "")
+            .await
+            .contains("content-security-policy")
+    );
 }
 
 #[tokio::test]
@@ -30,14 +38,24 @@ async fn files_are_compressed_and_sent_once() {
     assert!(plain.contains("content-type: text/html; charset=utf-8\r\n") && plain.ends_with("\r\n\r\nplain"));
     assert!(plain.contains("cache-control: no-cache\r\n") && plain.contains("vary: Accept-Encoding\r\n"));
     let squeezed = server.get("/", "Accept-Encoding: br, gzip;q=0.8\r\n").await;
-    assert!(squeezed.contains("content-encoding: gzip\r\n") && squeezed.ends_with("squeezed"), "{squeezed}");
-    assert!(server.get("/", "Accept-Encoding: gzip;q=0, br\r\n").await.ends_with("plain"));
+    assert!(
+        squeezed.contains("content-encoding: gzip\r\n") && squeezed.ends_with("squeezed"),
+        "{squeezed}"
+    );
+    assert!(
+        server
+            .get("/", "Accept-Encoding: gzip;q=0, br\r\n")
+            .await
+            .ends_with("plain")
+    );
     let tag = |answer: &str| {
         let (_, rest) = answer.split_once("etag: ").unwrap();
         rest.split_once("\r\n").unwrap().0.to_owned()
     };
     assert_ne!(tag(&plain), tag(&squeezed));
-    let again = server.get("/", &format!("If-None-Match: \"x\", {}\r\n", tag(&plain))).await;
+    let again = server
+        .get("/", &format!("If-None-Match: \"x\", {}\r\n", tag(&plain)))
+        .await;
     assert_eq!(status(&again), "304");
     assert!(again.ends_with("\r\n\r\n"), "{again}");
     let other = format!("Accept-Encoding: gzip\r\nIf-None-Match: {}\r\n", tag(&plain));
@@ -99,12 +117,20 @@ async fn with_a_token_nothing_is_told_without_it() {
         let answer = server.get("/api/session", &more).await;
         assert_eq!(status(&answer), wanted, "{more}");
         if wanted == "401" {
-            assert!(answer.contains("www-authenticate: Bearer realm=\"memmon\"\r\n"), "{answer}");
+            assert!(
+                answer.contains("www-authenticate: Bearer realm=\"memmon\"\r\n"),
+                "{answer}"
+            );
             assert_valid("memmon.error/1", &document(&answer));
             assert!(!answer.contains(SECRET) && !answer.contains(wrong), "{answer}");
         }
     }
-    for path in ["/api/live", "/api/history", "/api/forecast", "/api/history?from=x"] {
+    for path in [
+        "/api/live",
+        "/api/history",
+        "/api/forecast",
+        "/api/history?from=x",
+    ] {
         assert_eq!(status(&server.get(path, "").await), "401", "{path}");
     }
     // Neither holds facts about units, or is any different from before.
@@ -124,7 +150,9 @@ async fn a_browser_gets_a_cookie_for_the_token() {
     assert_eq!(status(&answer), "204");
     let cookie = format!("set-cookie: memmon={SECRET}; Path=/; HttpOnly; SameSite=Strict\r\n");
     assert!(answer.contains(&cookie), "{answer}");
-    let answer = server.exchange("POST /api/session", "Content-Length: 0\r\n").await;
+    let answer = server
+        .exchange("POST /api/session", "Content-Length: 0\r\n")
+        .await;
     assert_eq!(status(&answer), "401");
     assert!(!answer.contains("set-cookie"), "{answer}");
     // A right cookie does not make a wrong header into one.
@@ -162,7 +190,9 @@ async fn pages_from_elsewhere_take_no_places() {
         ("same-site", "403"),
         ("cross-site", "403"),
     ] {
-        let answer = server.get("/api/session", &format!("Sec-Fetch-Site: {site}\r\n")).await;
+        let answer = server
+            .get("/api/session", &format!("Sec-Fetch-Site: {site}\r\n"))
+            .await;
         assert_eq!(status(&answer), wanted, "{site}");
     }
 }

@@ -103,7 +103,11 @@ pub(super) fn assets() -> Assets {
 }
 
 pub(super) fn start(guard: Guard) -> Server {
-    start_with(guard, Live::new(answering(Some(report())).0), Path::new("/dev/null/none"))
+    start_with(
+        guard,
+        Live::new(answering(Some(report())).0),
+        Path::new("/dev/null/none"),
+    )
 }
 
 pub(super) fn start_with(guard: Guard, live: Live, history: &Path) -> Server {
@@ -122,7 +126,12 @@ pub(super) fn start_with(guard: Guard, live: Live, history: &Path) -> Server {
     let metrics = http::routes(Feed::new(Box::new(|| Box::pin(async { Some(Facts::default()) }))));
     tokio::spawn(live.clone().run());
     let hosts = Hosts::new(["proxy.example".to_owned()]);
-    tokio::spawn(http::serve(sockets, metrics.merge(page), hosts, Limits::default()));
+    tokio::spawn(http::serve(
+        sockets,
+        metrics.merge(page),
+        hosts,
+        Limits::default(),
+    ));
     Server { address, live }
 }
 
@@ -130,11 +139,18 @@ impl Server {
     /// The whole answer to a request with these lines.
     pub(super) async fn exchange(&self, first: &str, more: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let host = if more.contains("Host:") { "" } else { "Host: localhost\r\n" };
+        let host = if more.contains("Host:") {
+            ""
+        } else {
+            "Host: localhost\r\n"
+        };
         let request = format!("{first} HTTP/1.1\r\n{host}Connection: close\r\n{more}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        timeout(DEADLINE, stream.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
 

@@ -15,7 +15,10 @@ fn ranges_have_defaults() {
             to: NOW + 1
         }
     );
-    assert_eq!(range("unit=db%40main.service&from=0&to=60").unit, "db@main.service");
+    assert_eq!(
+        range("unit=db%40main.service&from=0&to=60").unit,
+        "db@main.service"
+    );
     assert_eq!(range("to=4000&").from, 400);
     assert_eq!(range("unit=dev-x%5Cx2dy.swap").unit, "dev-x\\x2dy.swap");
     assert_eq!(range("unit=%28host%29").unit, HOST);
@@ -65,7 +68,10 @@ async fn without_a_database_it_says_how_to_get_one() {
         let answer = server.get(path, "").await;
         assert_eq!(status(&answer), "404");
         let problem = document(&answer);
-        assert!(problem["remedy"].as_str().unwrap().contains("[history]"), "{problem}");
+        assert!(
+            problem["remedy"].as_str().unwrap().contains("[history]"),
+            "{problem}"
+        );
     }
 }
 
@@ -120,19 +126,35 @@ async fn stored_history_comes_as_columns_with_its_forecast() {
     assert_eq!(past["at"].as_array().unwrap().len(), 60);
     assert_eq!(past["swapped_out_pages"][5], 2);
     assert_eq!(past["memory_limit_bytes"][0], 390 << 20);
-    let raised: Vec<_> = past["alarms"].as_array().unwrap().iter().map(|alarm| &alarm["raised"]).collect();
+    let raised: Vec<_> = past["alarms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|alarm| &alarm["raised"])
+        .collect();
     assert_eq!(raised, [true, false]);
     assert_eq!(past["forecast"]["outcome"], "exhausts");
     let expected = past["forecast"]["expected_seconds"].as_f64().unwrap();
     assert!((expected - 201.0 * 60.0).abs() < 600.0, "{past}");
 
     let unknown = document(&server.get("/api/history?unit=none.service", "").await);
-    assert_eq!((&unknown["at"], &unknown["forecast"]), (&serde_json::json!([]), &Value::Null));
+    assert_eq!(
+        (&unknown["at"], &unknown["forecast"]),
+        (&serde_json::json!([]), &Value::Null)
+    );
 
     let all = document(&server.get("/api/forecast", "").await);
     assert_valid("memmon.forecast/1", &all);
-    let resources: Vec<_> = all["forecasts"].as_array().unwrap().iter().map(|row| &row["resource"]).collect();
-    assert!(resources.contains(&&Value::from("ram")) && resources.contains(&&Value::from("memory_max")), "{all}");
+    let resources: Vec<_> = all["forecasts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["resource"])
+        .collect();
+    assert!(
+        resources.contains(&&Value::from("ram")) && resources.contains(&&Value::from("memory_max")),
+        "{all}"
+    );
 }
 
 #[tokio::test]
@@ -158,7 +180,10 @@ async fn more_questions_than_can_be_answered_are_turned_away() {
 fn a_cookie_is_only_for_the_right_token() {
     let mut headers = HeaderMap::new();
     assert_eq!(token().cookie(&headers), None);
-    headers.insert("authorization", HeaderValue::from_static("Bearer 0123456789abcdef"));
+    headers.insert(
+        "authorization",
+        HeaderValue::from_static("Bearer 0123456789abcdef"),
+    );
     assert!(token().cookie(&headers).is_some());
     assert_eq!(Guard::Local.cookie(&headers), None);
 }

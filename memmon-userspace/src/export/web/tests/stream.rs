@@ -8,7 +8,10 @@ async fn until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut said = String::new();
     let mut buffer = [0; 65_536];
     while !said.contains(wanted) {
-        let read = timeout(DEADLINE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        let read = timeout(DEADLINE, stream.read(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
         assert_ne!(read, 0, "ended after {said}");
         said.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
@@ -39,8 +42,17 @@ async fn an_event_has_the_facts_and_no_process() {
     assert_eq!(facts["units"][0]["swap_bytes"], Value::Null);
     // Two processes, one region.
     assert_eq!(facts["regions"].as_array().unwrap().len(), 1);
-    assert_eq!((&facts["regions"][0]["pages"], &facts["regions"][0]["swapout_pages"]), (&20.into(), &2.into()));
-    assert!(!said.contains("4242424") && !said.contains("system.slice"), "{said}");
+    assert_eq!(
+        (
+            &facts["regions"][0]["pages"],
+            &facts["regions"][0]["swapout_pages"]
+        ),
+        (&20.into(), &2.into())
+    );
+    assert!(
+        !said.contains("4242424") && !said.contains("system.slice"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -61,12 +73,19 @@ async fn many_viewers_are_one_question() {
     // Once at the start and once per interval; a viewer that came may have hurried nobody.
     let intervals = usize::try_from(began.elapsed().as_millis() / live::INTERVAL.as_millis()).unwrap();
     let asked_then = asked.load(Ordering::Relaxed);
-    assert!((2..=2 + intervals).contains(&asked_then), "{asked_then} questions in {intervals} intervals");
+    assert!(
+        (2..=2 + intervals).contains(&asked_then),
+        "{asked_then} questions in {intervals} intervals"
+    );
     drop(viewers);
     tokio::time::sleep(live::INTERVAL * 2).await;
     let asked_then = asked.load(Ordering::Relaxed);
     tokio::time::sleep(live::INTERVAL * 2).await;
-    assert_eq!(asked.load(Ordering::Relaxed), asked_then, "nobody watches any more");
+    assert_eq!(
+        asked.load(Ordering::Relaxed),
+        asked_then,
+        "nobody watches any more"
+    );
 }
 
 #[tokio::test]
@@ -138,7 +157,11 @@ async fn a_slow_viewer_skips_what_is_overtaken() {
 
 #[tokio::test]
 async fn an_agent_that_does_not_answer_is_said() {
-    let server = start_with(Guard::Local, Live::new(answering(None).0), Path::new("/dev/null/none"));
+    let server = start_with(
+        Guard::Local,
+        Live::new(answering(None).0),
+        Path::new("/dev/null/none"),
+    );
     until(&mut watch(&server).await, "event: silent\ndata: {}\n\n").await;
 }
 
@@ -147,7 +170,12 @@ fn however_much_there_is_the_event_is_bounded() {
     let mut report = report();
     let priorities = [Priority::Observe, Priority::High];
     report.units = (0..5000)
-        .map(|n| fixtures::unit(&format!("unit-{n:04}.service"), priorities[usize::from(n % 1000 == 999)]))
+        .map(|n| {
+            unit(
+                &format!("unit-{n:04}.service"),
+                priorities[usize::from(n % 1000 == 999)],
+            )
+        })
         .collect();
     let alarm = report.alarms.as_ref().unwrap()[0].clone();
     report.alarms = Some(vec![alarm; 5000]);
@@ -164,9 +192,17 @@ fn however_much_there_is_the_event_is_bounded() {
     );
     let facts = serde_json::to_value(LiveDocument::from(&report)).unwrap();
     assert_valid("memmon.live/1", &facts);
-    assert_eq!((&facts["units_total"], &facts["alarms_total"]), (&5000.into(), &5000.into()));
+    assert_eq!(
+        (&facts["units_total"], &facts["alarms_total"]),
+        (&5000.into(), &5000.into())
+    );
     // Those that matter come first.
-    let names: Vec<_> = facts["units"].as_array().unwrap().iter().map(|unit| &unit["unit"]).collect();
+    let names: Vec<_> = facts["units"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|unit| &unit["unit"])
+        .collect();
     assert_eq!(names[..2], ["unit-0999.service", "unit-1999.service"]);
     let size = facts.to_string().len();
     assert!(size < 150_000, "{size} bytes");
