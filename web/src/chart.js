@@ -114,7 +114,7 @@ export class Chart {
         width: this.place.clientWidth,
         height: HEIGHT,
         series: [{ label: "Time", value: (_, at) => (at === null ? "now" : new Date(at * 1000).toLocaleString([], { hour12: false })) }, ...this.lines],
-        scales: { x: { time: true }, y, ...(right ? { right: { range: zeroBased } } : {}) },
+        scales: { x: { time: true }, y, ...(right ? { right: { range: (_, low, high) => zeroBased(_, low, high, 0.1) } } : {}) },
         axes: axes(text, binary, right),
         bands: this.bands,
         cursor: { drag: { x: false, y: false }, points: { size: 6 } },

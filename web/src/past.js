@@ -29,7 +29,7 @@ const memory = new Chart(by("c-past"), {
 const swapping = new Chart(by("c-past-out"), {
   text: bytes,
   binary: true,
-  right: (value) => seconds(value),
+  right: (value) => (value === 0 ? "0 s" : seconds(value)),
   range: (plot, low, high) => zeroBased(plot, low, high, 4096),
   hooks: { drawClear: [shadeAlarms] },
 });
@@ -114,8 +114,8 @@ function show(past) {
   const lines = [line("memory", 0, bytes), line("peak", 2, bytes), line("limit", 4, bytes), line("swap", 1, bytes)];
   let bands = [];
   if (future.times.length) {
-    const faint = { stroke: () => colour("line-4"), width: 1, dash: [2, 3] };
-    lines.push(line("full at the earliest", 3, bytes, faint), line("expected", 3, bytes, { dash: [] }), line("at the latest", 3, bytes, faint));
+    const faint = { width: 1, dash: [2, 3], border: "dotted" };
+    lines.push(line("full at the earliest", 3, bytes, faint), line("expected", 3, bytes, { dash: [], border: "solid" }), line("at the latest", 3, bytes, faint));
     // The lines begin where memory stands now.
     for (const ends of future.lines) columns.push([...before.slice(1), ...(before.length ? [future.start] : []), ...ends]);
     bands = [{ series: [5, 7], fill: () => colour("band") }];
@@ -127,10 +127,11 @@ function show(past) {
   const page = latestPage;
   swapping.show(
     [
-      line("swapped out", 1, bytes, { paths: bars, fill: () => colour("bar"), width: 1, dash: [] }),
+      line("swapped out", 1, bytes, { paths: bars, fill: () => colour("bar"), width: 1, dash: [], border: "solid" }),
       line("stalled", 0, seconds, { scale: "right" }),
     ],
-    [past.at, past.swapped_out_pages.map((pages) => pages * page), past.stalled_us.map((time) => time / 1e6)],
+    // As far ahead as the chart above, so that what stands below one another is of one time.
+    [times, then(past.swapped_out_pages.map((pages) => pages * page)), then(past.stalled_us.map((time) => time / 1e6))],
     `Swap-out and stall: ${summary}`,
   );
 }

@@ -258,6 +258,29 @@ const cases = {
     }
   },
 
+  async "serves twenty viewers who come at once"({ demo }) {
+    const stop = new AbortController();
+    const viewer = async () => {
+      const files = ["", "app.css", "app.js", "icon.svg", "api/history", "api/forecast"];
+      const answers = await Promise.all(files.map((file) => fetch(`${demo.url}${file}`)));
+      // Of history there may be more questions than may wait.
+      assert.deepEqual(answers.slice(0, 4).map(({ status }) => status), [200, 200, 200, 200]);
+      for (const answer of answers.slice(4)) assert.ok([200, 503].includes(answer.status), `${answer.url}: ${answer.status}`);
+      await Promise.all(answers.map((answer) => answer.arrayBuffer()));
+      const stream = (await fetch(`${demo.url}api/live`, { signal: stop.signal })).body.getReader();
+      let [text, events] = ["", 0];
+      while (events < 3) {
+        text += new TextDecoder().decode((await stream.read()).value);
+        events = text.split("event: live").length - 1;
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: 20 }, viewer));
+    } finally {
+      stop.abort();
+    }
+  },
+
   async "notices what it looks for"({ browser, demo }) {
     const watched = await open(browser, demo.url);
     const { page } = watched;

@@ -23,7 +23,8 @@ pub(crate) fn page() -> Result<PathBuf> {
     for name in SOURCES {
         copy(&source().join(name), &dir.join(name))?;
     }
-    install(&dir, &["--omit=dev"])?;
+    install(&dir, &["--omit=dev"])
+        .context("the web page needs node and npm: cargo xtask setup installs them")?;
     let dist = dir.join("dist");
     run(Command::new("node").arg("build.mjs").arg(&dist).current_dir(&dir))?;
     Ok(dist)
@@ -123,6 +124,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

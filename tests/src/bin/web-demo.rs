@@ -13,7 +13,7 @@ use clap::Parser;
 use memmon::{
     config::Listen,
     export::{
-        http::{self, Feed, Hosts, Limits},
+        http::{self, Feed, Hosts},
         metrics::Facts,
         web::{self, Archive, Assets, Guard, Live, Token, Web},
     },
@@ -82,7 +82,7 @@ async fn serve(listen: &Listen, assets: Assets, guard: Guard, archive: Archive, 
     }));
     println!("http://{listen}/");
     tokio::spawn(live.clone().run());
-    tokio::spawn(http::serve(sockets, router, Hosts::default(), Limits::default()));
+    tokio::spawn(http::serve(sockets, router, Hosts::default(), web::limits()));
     let (orders, mut to_obey) = tokio::sync::mpsc::channel(1);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {

@@ -20,5 +20,17 @@ pub use self::{
     routes::{Web, routes},
 };
 
+use super::http::Limits;
+
+/// What clients may use up where the page is served: a viewer's stream is one connection, and what a browser asks for
+/// beside it goes over others.
+pub fn limits() -> Limits {
+    let without = Limits::default();
+    Limits {
+        connections: without.connections + 2 * VIEWERS,
+        ..without
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use super::{assets::Asset, params::Range, *};
 use crate::{
     config::Listen,
     export::{
-        http::{self, Feed, Hosts, Limits, Socket},
+        http::{self, Feed, Hosts, Socket},
         json::report::ReportDocument,
         metrics::Facts,
     },

@@ -43,9 +43,9 @@ impl Serving {
         reports: &mpsc::Sender<ReportRequest>,
         board: watch::Receiver<Board>,
     ) {
-        let spawn = |sockets: Vec<Socket>, router| {
+        let spawn = |sockets: Vec<Socket>, router, limits| {
             if !sockets.is_empty() {
-                tokio::spawn(http::serve(sockets, router, hosts.clone(), Limits::default()));
+                tokio::spawn(http::serve(sockets, router, hosts.clone(), limits));
             }
         };
         let page = self.page.and_then(|guard| {
@@ -55,7 +55,7 @@ impl Serving {
             Some((guard, archive))
         });
         let Some((guard, archive)) = page else {
-            return spawn(self.sockets, routes);
+            return spawn(self.sockets, routes, Limits::default());
         };
         // The configuration is checked for this; what the service manager listens on it does not know.
         let without = |socket: &Socket| matches!(guard, Guard::Local) && socket.is_reachable_from_elsewhere();
@@ -74,8 +74,8 @@ impl Serving {
             archive,
             guard,
         });
-        spawn(bare, routes.clone());
-        spawn(sockets, routes.merge(page));
+        spawn(bare, routes.clone(), Limits::default());
+        spawn(sockets, routes.merge(page), web::limits());
     }
 }
 

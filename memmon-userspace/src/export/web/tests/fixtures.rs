@@ -126,12 +126,7 @@ pub(super) fn start_with(guard: Guard, live: Live, history: &Path) -> Server {
     let metrics = http::routes(Feed::new(Box::new(|| Box::pin(async { Some(Facts::default()) }))));
     tokio::spawn(live.clone().run());
     let hosts = Hosts::new(["proxy.example".to_owned()]);
-    tokio::spawn(http::serve(
-        sockets,
-        metrics.merge(page),
-        hosts,
-        Limits::default(),
-    ));
+    tokio::spawn(http::serve(sockets, metrics.merge(page), hosts, limits()));
     Server { address, live }
 }
 
