@@ -2,12 +2,12 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{CliResult, ExitCode, OrExit as _, args, history, output, table};
 use crate::{
-    policy::forecast::{Forecast, Point, forecast},
-    record::{HOST, SeriesPoint},
+    export::json::forecast::{ForecastDocument, ForecastField, Look},
+    policy::forecast::Forecast,
     runtime::agent::HISTORY,
     source::proc::Proc,
 };
@@ -17,9 +17,6 @@ EXAMPLES
   memmon forecast                        from the last two hours
   memmon forecast --window 1d --json      from the last day, for machines
   memmon forecast --unit omnimind.service  one unit";
-
-/// Rows that a forecast looks at.
-const ROWS: i64 = 2000;
 
 /// Arguments of `memmon forecast`.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,132 +36,38 @@ pub struct Args {
     pub database: PathBuf,
 }
 
-/// One answer.
-struct Answer {
-    resource: &'static str,
-    unit: Option<String>,
-    used: u64,
-    limit: u64,
-    forecast: Forecast,
-}
-
 /// Prints the forecasts.
 ///
 /// # Errors
 /// If there is no database, or it cannot be read.
 pub fn main(args: &Args) -> CliResult {
-    let answers = answers(args).or_exit(ExitCode::Failed)?;
+    let document = forecasts(args).or_exit(ExitCode::Failed)?;
     if args.json {
-        let rows: Vec<Value> = answers.iter().map(row).collect();
-        output::print_json(&json!({
-            "schema": "memmon.forecast/1",
-            "window_seconds": args.window.as_secs(),
-            "forecasts": rows,
-        }))?;
+        output::print_json(&json!(document))?;
     } else {
-        output::print(&human(&answers))?;
+        output::print(&human(&document.forecasts))?;
     }
     Ok(ExitCode::Done)
 }
 
-fn answers(args: &Args) -> Result<Vec<Answer>, anyhow::Error> {
+fn forecasts(args: &Args) -> Result<ForecastDocument, anyhow::Error> {
     let history = history::open(&args.database)?;
+    let memory = Proc::default()
+        .meminfo()
+        .ok()
+        .and_then(|text| crate::decode::MemInfo::parse(&text).ok());
     let to = history::now() + 1;
-    let from = to - history::seconds(args.window);
-    let mut answers = Vec::new();
-    if args.unit.is_none() {
-        let host = history.series(HOST, from, to, ROWS)?;
-        answers.extend(answer(
-            "ram",
-            None,
-            &host,
-            |row| row.memory_bytes,
-            last_limit(&host),
-        ));
-        let swap = Proc::default()
-            .meminfo()
-            .ok()
-            .and_then(|text| crate::decode::MemInfo::parse(&text).ok());
-        let total = swap.map(|memory| memory.swap_total).filter(|total| *total > 0);
-        answers.extend(answer("swap", None, &host, |row| row.swap_bytes, total));
-    }
-    for unit in history.overview(from, to)? {
-        if unit.unit == HOST || args.unit.as_ref().is_some_and(|wanted| *wanted != unit.unit) {
-            continue;
-        }
-        let series = history.series(&unit.unit, from, to, ROWS)?;
-        let limit = last_limit(&series);
-        answers.extend(answer(
-            "memory_max",
-            Some(unit.unit),
-            &series,
-            |row| row.memory_bytes,
-            limit,
-        ));
-    }
-    Ok(answers)
-}
-
-fn last_limit(series: &[SeriesPoint]) -> Option<u64> {
-    u64::try_from(series.last()?.memory_limit_bytes?).ok()
-}
-
-/// `None` without a limit: what is not limited is not exhausted by itself.
-fn answer(
-    resource: &'static str,
-    unit: Option<String>,
-    series: &[SeriesPoint],
-    value: impl Fn(&SeriesPoint) -> i64,
-    limit: Option<u64>,
-) -> Option<Answer> {
-    let limit = limit?;
-    #[expect(clippy::cast_precision_loss, reason = "bytes and seconds are below 2^53")]
-    let points: Vec<Point> = series
-        .iter()
-        .map(|row| Point {
-            at: row.at as f64,
-            value: value(row) as f64,
-        })
-        .collect();
-    #[expect(clippy::cast_precision_loss, reason = "bytes are below 2^53")]
-    let forecast = forecast(&points, limit as f64);
-    Some(Answer {
-        resource,
-        unit,
-        used: series
-            .last()
-            .map_or(0, |row| u64::try_from(value(row)).unwrap_or(0)),
-        limit,
-        forecast,
-    })
-}
-
-fn row(answer: &Answer) -> Value {
-    let (outcome, span) = match answer.forecast {
-        Forecast::TooLittle => ("too_little", None),
-        Forecast::NoTrend => ("no_trend", None),
-        Forecast::Falling => ("falling", None),
-        Forecast::TooFar => ("too_far", None),
-        Forecast::Reached => ("reached", None),
-        Forecast::Exhausts {
-            earliest,
-            expected,
-            latest,
-        } => ("exhausts", Some([earliest, expected, latest].map(f64::round))),
+    let look = Look {
+        from: to - history::seconds(args.window),
+        to,
+        unit: args.unit.as_deref(),
+        swap_total: memory.map(|memory| memory.swap_total).filter(|total| *total > 0),
+        units: usize::MAX,
     };
-    json!({
-        "resource": answer.resource,
-        "unit": answer.unit,
-        "used_bytes": answer.used,
-        "limit_bytes": answer.limit,
-        "outcome": outcome,
-        "earliest_seconds": span.map(|span| span[0]),
-        "expected_seconds": span.map(|span| span[1]),
-        "latest_seconds": span.map(|span| span[2]),
-    })
+    Ok(ForecastDocument::from_history(&history, &look)?)
 }
 
-fn human(answers: &[Answer]) -> String {
+fn human(answers: &[ForecastField]) -> String {
     if answers.is_empty() {
         return "nothing with a limit was stored in that time\n".to_owned();
     }
@@ -177,8 +80,8 @@ fn human(answers: &[Answer]) -> String {
         let _ = writeln!(
             text,
             "{name:<40} {:>9} {:>9}  {}",
-            table::bytes(&json!(answer.used)),
-            table::bytes(&json!(answer.limit)),
+            table::bytes(&json!(answer.used_bytes)),
+            table::bytes(&json!(answer.limit_bytes)),
             words(&answer.forecast)
         );
     }

@@ -32,7 +32,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
     ("alerts", &["alertmanager", "webhook", "exec"]),
-    ("http", &["hosts"]),
+    ("http", &["hosts", "page", "token_file"]),
     ("strategies", &["act", "grace", "cool_down", "actions_per_minute"]),
     ("proactive", &["enabled", "horizon", "pressure", "daily"]),
     ("history", &["enabled", "interval", "keep", "size"]),

@@ -83,7 +83,12 @@ impl Reader<'_> {
         }
     }
 
-    fn boolean(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Set<bool>> {
+    pub(super) fn boolean(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Set<bool>> {
         let DeValue::Boolean(word) = value.get_ref() else {
             self.reject_type(table, key, value, "true or false, without quotes");
             return None;

@@ -30,6 +30,22 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
         "memmon.config/1",
         include_str!("../../../packaging/schemas/memmon.config.1.json"),
     ),
+    (
+        "memmon.live/1",
+        include_str!("../../../packaging/schemas/memmon.live.1.json"),
+    ),
+    (
+        "memmon.past/1",
+        include_str!("../../../packaging/schemas/memmon.past.1.json"),
+    ),
+    (
+        "memmon.forecast/1",
+        include_str!("../../../packaging/schemas/memmon.forecast.1.json"),
+    ),
+    (
+        "memmon.error/1",
+        include_str!("../../../packaging/schemas/memmon.error.1.json"),
+    ),
 ];
 
 /// Validates `document` against the schema that its `schema` names.

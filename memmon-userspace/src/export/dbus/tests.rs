@@ -174,7 +174,9 @@ fn answer_reports(mut reports: mpsc::Receiver<ReportRequest>) {
     tokio::spawn(async move {
         while let Some(request) = reports.recv().await {
             match request {
-                ReportRequest::Report(answer) => drop(answer.send(Ok(Arc::new(report())))),
+                ReportRequest::Report(answer) | ReportRequest::Glance(answer) => {
+                    drop(answer.send(Ok(Arc::new(report()))))
+                }
                 ReportRequest::Dump(request) => {
                     drop(request.answer.send(Ok(format!("for user {}", request.uid))));
                 }

@@ -8,6 +8,7 @@ mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
+mod hands;
 mod judge;
 mod limits;
 mod orders;
@@ -27,14 +28,9 @@ mod tags;
 mod tell;
 mod verify;
 mod view;
+mod web;
 
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -43,6 +39,7 @@ use self::{
     bringing::Bringing,
     chronicle::Chronicle,
     critical::Marks,
+    hands::{Hands, open_hands},
     judge::Judge,
     limits::Limits,
     orders::Reverting,
@@ -51,6 +48,7 @@ use self::{
     service::Service,
     sums::Sums,
     tags::{Mirror, News, Told},
+    web::Serving,
 };
 use super::{
     observer::{ObserveError, Observer, Ready},
@@ -58,8 +56,8 @@ use super::{
 };
 use crate::{
     action::{
-        self, Executor, ExecutorError, Outcome,
-        systemd::{Bus, Job, Report},
+        ExecutorError,
+        systemd::{Bus, Report},
     },
     attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
@@ -72,7 +70,6 @@ use crate::{
     source::{
         bpf_log,
         cgroup_tree::{CgroupTree, CgroupTreeError},
-        cgroupfs::CgroupRoot,
         probes::Options,
         proc,
         systemd::{self, SystemdEvent, SystemdOptions},
@@ -89,9 +86,6 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 const UNITS: usize = 10_000;
 /// Pairs of victim and reclaimer, likewise.
 const BLAMED: usize = 20_000;
-/// Where leases are kept.
-const LEASE_DIR: &str = "/run/memmon";
-
 /// How to run.
 pub struct AgentOptions {
     /// Where the configuration comes from, also at a reload.
@@ -120,14 +114,6 @@ impl From<CgroupTreeError> for AgentError {
     fn from(error: CgroupTreeError) -> Self {
         Self::Observe(error.into())
     }
-}
-
-/// What changes limits; absent where memmon only observes.
-struct Hands {
-    executor: Executor,
-    root: CgroupRoot,
-    jobs: mpsc::Sender<Job>,
-    reports: mpsc::Receiver<Report>,
 }
 
 /// The agent's state; one task owns it.
@@ -220,7 +206,12 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     {
         tracing::warn!("metrics are served to other hosts, unencrypted, on {socket}");
     }
-    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
+    let page = web::guard(&config.http, &sockets).unwrap_or_else(|error| {
+        degraded.push(format!("the web page is not served: {error}"));
+        None
+    });
+    let serving = Serving { sockets, page };
+    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, serving)?;
     let mut agent = Agent {
         degraded,
         counters: Counters::default(),
@@ -311,64 +302,6 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     agent.put_everything_back().await;
     agent.outside.take_leave().await;
     Ok(())
-}
-
-struct Opened {
-    hands: Hands,
-    corrupt: Vec<String>,
-    outcomes: Vec<Outcome>,
-}
-
-fn open_hands(
-    options: &AgentOptions,
-    config: &Config,
-    mount: &Path,
-    with_systemd: bool,
-) -> Result<Opened, AgentError> {
-    let (executor, recovered, outcomes) = Executor::open(action::Options {
-        cgroup_root: mount.to_path_buf(),
-        lease_dir: PathBuf::from(LEASE_DIR),
-        dry_run: options.dry_run,
-        write_path: config.reaction.write_path,
-        systemd: with_systemd,
-        page_size: rustix::param::page_size() as u64,
-        clock: Box::new(now),
-    })?;
-    let (jobs, for_worker) = mpsc::channel(CHANNEL);
-    let (from_worker, reports) = mpsc::channel(CHANNEL);
-    tokio::spawn(action::systemd::work(
-        Bus::System,
-        PathBuf::from("/"),
-        for_worker,
-        from_worker,
-    ));
-    let root = CgroupRoot::open(mount)?;
-    let corrupt = recovered.corrupt.iter().map(corrupt_in_words).collect();
-    let hands = Hands {
-        executor,
-        root,
-        jobs,
-        reports,
-    };
-    Ok(Opened {
-        hands,
-        corrupt,
-        outcomes,
-    })
-}
-
-fn corrupt_in_words(corrupt: &action::Corrupt) -> String {
-    let named = if corrupt.named.is_empty() {
-        "nothing".to_owned()
-    } else {
-        corrupt.named.join(", ")
-    };
-    format!(
-        "the lease file is damaged from line {} on; it is kept as {} and nothing was guessed; its intact lines name {named}: \
-         compare these limits with what they should be",
-        corrupt.line,
-        corrupt.kept.display()
-    )
 }
 
 /// Receives, or waits for ever where nothing will ever come.

@@ -13,6 +13,7 @@ use super::{
     scrape::Scraper,
     tags::{self, TagsNews},
     view::Ask,
+    web::Serving,
 };
 use crate::{
     action::systemd::Bus,
@@ -20,7 +21,7 @@ use crate::{
     export::{
         alerts::Board,
         dbus::{self, Doors, Order, Signal},
-        http::{self, Hosts, Limits, Socket},
+        http::{self, Hosts},
     },
     runtime::observer::Observer,
     source::cgroup_tree::CgroupTree,
@@ -58,7 +59,7 @@ impl Outside {
         observer: &Observer,
         tree: CgroupTree,
         config: &Config,
-        sockets: Vec<Socket>,
+        serving: Serving,
     ) -> io::Result<(Self, TagsNews)> {
         let (board, to_deliver) = watch::channel(deliver::board());
         let (delivering, delivered) = mpsc::channel(1);
@@ -83,11 +84,6 @@ impl Outside {
                     orders: to_loop,
                 };
                 tokio::spawn(tags::own(tag_requests, tree.clone()));
-                tokio::spawn(deliver::keep(to_deliver.clone(), delivering.clone()));
-                for target in targets {
-                    tokio::spawn(deliver::to(target, to_deliver.clone(), delivering.clone()));
-                }
-                drop((to_deliver, delivering));
                 let scraper = Scraper {
                     tree: tree.clone(),
                     counters: Arc::clone(&counters),
@@ -95,7 +91,12 @@ impl Outside {
                     asks: to_show.clone(),
                 };
                 let routes = http::routes(scraper.feed());
-                tokio::spawn(http::serve(sockets, routes, hosts, Limits::default()));
+                serving.serve(routes, hosts, &doors.reports, to_deliver.clone());
+                tokio::spawn(deliver::keep(to_deliver.clone(), delivering.clone()));
+                for target in targets {
+                    tokio::spawn(deliver::to(target, to_deliver.clone(), delivering.clone()));
+                }
+                drop((to_deliver, delivering));
                 let reporter = Reporter::new(tree, counters, to_show, tags);
                 tokio::spawn(reporter.run(report_requests));
                 dbus::serve(bus, doors, to_send).await;

@@ -25,6 +25,8 @@ pub(super) struct Ask {
 pub(super) enum Answer {
     /// Everything that a report says.
     View(oneshot::Sender<View>),
+    /// The same without strategies: the policy is not asked.
+    Glance(oneshot::Sender<View>),
     /// Everything that the metrics say.
     Facts(oneshot::Sender<Raw>),
 }
@@ -60,14 +62,17 @@ impl Agent {
         self.count(&ask.counts);
         // Whoever asked may have given up.
         match ask.answer {
-            Answer::View(answer) => drop(answer.send(self.view())),
+            Answer::View(answer) => {
+                let mut strategies = self.strategies(true);
+                strategies.extend(self.judge.decision.iter().flat_map(Self::host_fields));
+                drop(answer.send(self.view(strategies)));
+            }
+            Answer::Glance(answer) => drop(answer.send(self.view(Vec::new()))),
             Answer::Facts(answer) => drop(answer.send(self.raw())),
         }
     }
 
-    fn view(&mut self) -> View {
-        let mut strategies = self.strategies(true);
-        strategies.extend(self.judge.decision.iter().flat_map(Self::host_fields));
+    fn view(&self, strategies: Vec<StrategyField>) -> View {
         let index = &self.observer.index;
         let sums: &Sums = &self.sums;
         let units = index
