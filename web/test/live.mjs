@@ -3,7 +3,8 @@ import { assertClean, launch, open } from "./browser.mjs";
 
 /** Says as JSON, one line each, when the page is live and when it shows what is expected. */
 export async function expectOn({ url, expect, unit, deadline, token }) {
-  if (!["live", "cleared"].includes(expect) || !unit) throw new Error("--expect is live or cleared, and --unit is needed");
+  const [first, then] = { live: ["live"], cleared: ["cleared"], both: ["live", "cleared"] }[expect] ?? [];
+  if (!first || !unit) throw new Error("--expect is live, cleared or both, and --unit is needed");
   const timeout = Number(deadline) * 1000;
   const browser = await launch();
   try {
@@ -18,14 +19,15 @@ export async function expectOn({ url, expect, unit, deadline, token }) {
     const marker = await page.evaluate(() => window.marker);
     say({ event: "ready", milliseconds: since(), first_paint_ms: await firstPaint(page) });
     const alarm = page.locator("#alarm-list .alarm", { hasText: unit });
-    if (expect === "live") {
+    if (first === "live") {
       await alarm.first().waitFor({ timeout });
       // Seconds since 1970, to be compared with when it happened.
       say({ event: "alarm", milliseconds: since(), at: Date.now() / 1000, text: await alarm.first().innerText() });
       await page.fill("#filter", unit);
       await page.waitForFunction(swappedOut, unit, { timeout });
       say({ event: "swap_out", milliseconds: since(), at: Date.now() / 1000 });
-    } else {
+    }
+    if (first === "cleared" || then === "cleared") {
       await page.waitForFunction((name) => ![...document.querySelectorAll("#alarm-list .alarm")].some((a) => a.textContent.includes(name)), unit, { timeout });
       say({ event: "cleared", milliseconds: since(), at: Date.now() / 1000 });
     }

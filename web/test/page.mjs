@@ -4,7 +4,7 @@
 //       against a made-up agent; with MEMMON_SCREENS=1 in the environment also takes the pictures for docs/.
 //   node test/page.mjs --url URL --expect live --unit UNIT [--deadline SECONDS] [--token TOKEN]
 //       against a running agent: waits until an alarm of the unit and its swap-outs are on the page, and for the alarm's
-//       end with --expect cleared; prints how long it took as JSON.
+//       end with --expect cleared, or for one after the other with --expect both; prints how long it took as JSON.
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({

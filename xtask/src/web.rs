@@ -45,11 +45,7 @@ pub(crate) fn test() -> Result<()> {
         "--bin",
         "web-demo",
     ]))?;
-    let dir = target_dir().join("web-test");
-    for name in SOURCES.into_iter().take(2).chain(["test"]) {
-        copy(&source().join(name), &dir.join(name))?;
-    }
-    install(&dir, &[])?;
+    let dir = driver()?;
     let mut page = Command::new("node");
     page.arg("test/page.mjs")
         .arg("--server")
@@ -60,6 +56,43 @@ pub(crate) fn test() -> Result<()> {
         .arg(root().join("docs").join("screens"))
         .current_dir(&dir);
     run(&mut page)
+}
+
+/// What drives the browser, ready to be run: its directory.
+///
+/// # Errors
+/// If npm is missing, or fails.
+pub(crate) fn driver() -> Result<PathBuf> {
+    let dir = target_dir().join("web-test");
+    for name in SOURCES.into_iter().take(2).chain(["test"]) {
+        copy(&source().join(name), &dir.join(name))?;
+    }
+    install(&dir, &[])?;
+    Ok(dir)
+}
+
+/// How long the browser waits for each thing that has to appear, seconds: the machine it appears on is emulated.
+const PATIENCE: &str = "300";
+
+/// Watches a running agent's page, at a port of the loopback: an alarm of `unit` has to appear, with the pages that
+/// went out, and to go again. [`driver`] has been called before.
+///
+/// # Errors
+/// If something does not come in time, or the browser finds fault with the page.
+pub(crate) fn watch(port: u16, unit: &str, told: impl Fn(&str)) -> Result<()> {
+    let url = format!("http://127.0.0.1:{port}/");
+    let output = Command::new("node")
+        .args(["test/page.mjs", "--url", &url, "--expect", "both", "--unit", unit])
+        .args(["--deadline", PATIENCE])
+        .current_dir(target_dir().join("web-test"))
+        .output()
+        .context("starting node")?;
+    String::from_utf8_lossy(&output.stdout).lines().for_each(told);
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("{unit}: {}: {}", output.status, why.trim_end());
+    }
+    Ok(())
 }
 
 fn source() -> PathBuf {
