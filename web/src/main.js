@@ -28,8 +28,8 @@ const STATES = {
 };
 
 function become(next, why) {
-  if (next === "live") lostAt = null;
-  if (next === "lost") {
+  if (next !== "lost") lostAt = null;
+  else {
     lostAt ??= performance.now();
     if (performance.now() - lostAt > PATIENCE) next = "gone";
   }

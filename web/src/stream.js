@@ -28,9 +28,9 @@ export function follow(on) {
       on.state("silent");
     });
     source.addEventListener("error", () => {
-      on.state("lost");
       // While it is connecting, the browser goes on by itself.
       if (source.readyState === EventSource.CLOSED) askWhy();
+      else on.state("lost");
     });
   }
 

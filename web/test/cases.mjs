@@ -65,6 +65,7 @@ const cases = {
     const { page } = watched;
     await state(page, "live");
     const cells = (unit) => row(page, unit).locator("td").allInnerTexts();
+    await page.getByRole("button", { name: "Show all 16" }).click();
     await row(page, "cron.service").waitFor();
     assert.equal((await cells("cron.service"))[3], "n/a");
     assert.equal((await cells("omnimind-daemon.service"))[3], "0 B");
@@ -211,6 +212,8 @@ const cases = {
       watched.expected = REFUSED;
       await state(page, "locked");
       await page.locator("#token-form").waitFor();
+      await page.waitForTimeout(2500);
+      await state(page, "locked");
       assert.equal(await page.locator("main").isVisible(), false);
       await page.keyboard.type("wrong-horse-battery");
       await page.keyboard.press("Enter");
@@ -247,6 +250,8 @@ const cases = {
       await page.goto(demo.url);
       await state(page, "full");
       await page.locator("#notice", { hasText: "as many pages as it can" }).waitFor();
+      await page.waitForTimeout(2500);
+      await state(page, "full");
       others.abort();
       await state(page, "live");
       await page.locator("#past-text", { hasText: "n/a: no history is stored" }).waitFor();

@@ -55,6 +55,8 @@ impl Reporter {
             // Whoever asked may have given up.
             match request {
                 ReportRequest::Report(answer) => drop(answer.send(self.report().await)),
+                // A page gives up soon and asks again: the loop need not make up for what it was too busy for.
+                ReportRequest::Glance(answer) if answer.is_closed() => {}
                 ReportRequest::Glance(answer) => drop(answer.send(self.glance().await)),
                 ReportRequest::Dump(DumpRequest { uid, answer }) => drop(answer.send(self.dump(uid).await)),
             }

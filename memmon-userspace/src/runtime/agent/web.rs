@@ -101,3 +101,7 @@ async fn tell_of_alarms(live: Live, mut board: watch::Receiver<Board>) {
         live.nudge();
     }
 }
+
+#[cfg(test)]
+#[path = "web_tests.rs"]
+mod tests;
