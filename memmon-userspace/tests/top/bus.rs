@@ -188,7 +188,7 @@ async fn serve(
     ready: oneshot::Sender<()>,
 ) {
     let builder = zbus::connection::Builder::address(address);
-    let builder = builder.serve_at(PATH, manager).unwrap().name(NAME).unwrap();
+    let builder = builder.serve_at(PATH, manager).name(NAME);
     let connection = builder.build().await.unwrap();
     let emitter = SignalEmitter::new(&connection, PATH).unwrap();
     ready.send(()).unwrap();

@@ -155,7 +155,7 @@ fn what_a_user_sees_in_a_small_terminal() {
     rig.terminal.press(&["2"]);
     let screen = rig.terminal.wait("BY");
     assert!(
-        screen.contains("backup.service (direct)") && screen.contains("DONE AND PROPOSED"),
+        screen.contains("direct    omnimind-frontend.service") && screen.contains("DONE AND PROPOSED"),
         "{screen}"
     );
     rig.terminal.record("top-blame");
@@ -485,7 +485,7 @@ fn without_a_terminal_it_is_2_and_without_agent_and_root_4() {
         return;
     }
     // A copy that others may run.
-    let open = |path: &std::path::Path| {
+    let open = |path: &Path| {
         fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     };
     open(dir.path());

@@ -191,12 +191,20 @@ fn swapped(before: &Report, report: &Report, now: &Moment, events: &mut Events) 
 }
 
 impl Blame {
+    /// Who pushed the pages out.
+    pub(super) fn by(&self) -> &str {
+        match &self.reclaimer {
+            None if self.kind.as_str() == "kswapd" => "kswapd",
+            None => "an unknown task",
+            Some(unit) => unit.as_str(),
+        }
+    }
+
     /// Who pushed the pages out, and on what occasion.
     pub(super) fn culprit(&self) -> String {
-        match &self.reclaimer {
-            None if self.kind.as_str() == "kswapd" => "kswapd".to_owned(),
-            None => format!("an unknown task ({})", self.kind.as_str()),
-            Some(unit) => format!("{} ({})", unit.as_str(), self.kind.as_str()),
+        match self.kind.as_str() {
+            "kswapd" if self.reclaimer.is_none() => self.by().to_owned(),
+            kind => format!("{} ({kind})", self.by()),
         }
     }
 }

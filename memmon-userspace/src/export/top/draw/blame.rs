@@ -36,10 +36,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
     let look = model.look;
     let strategies = strategies(look, &report.strategies, width, height / 3);
     let room = height.saturating_sub(strategies.len() + 2);
-    let names = width.saturating_sub(6 + 1 + 7 + 1 + 1) / 2;
-    let columns: [Column; 4] = [
+    // The two names share what is left.
+    let names = width.saturating_sub(6 + 1 + 6 + 1 + 9 + 1 + 1) / 2;
+    let columns: [Column; 5] = [
         ("OUT/s", 6, Side::Right),
-        ("PAGES", 7, Side::Right),
+        ("PAGES", 6, Side::Right),
+        ("KIND", 9, Side::Left),
         ("OF", names, Side::Left),
         ("BY", names, Side::Left),
     ];
@@ -56,8 +58,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
         let cells = [
             super::units::rate(Some(model.rates.blame(blame))),
             text::count(blame.pages),
+            blame.kind.as_str().to_owned(),
             blame.victim.as_str().to_owned(),
-            blame.culprit(),
+            blame.by().to_owned(),
         ];
         lines.push(table::row(look, &columns, &cells, style));
     }

@@ -4,18 +4,25 @@ use ratatui::{Frame, layout::Rect, text::Line};
 
 use crate::export::top::{model::Model, order, text};
 
+/// Columns of the time of day.
+const INDENT: usize = 9;
+
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
-    let width = usize::from(area.width);
+    let (width, look) = (usize::from(area.width), model.look);
     let mut lines: Vec<Line<'static>> = model
         .events
         .iter()
         .filter(|event| order::passes(&model.filter, &[&event.text]))
-        .map(|event| {
-            let text = format!("{} {}", event.at, event.text);
-            Line::styled(
-                text::fit(&text, width, model.look.cut()),
-                model.look.weight(event.weight),
-            )
+        .flat_map(|event| {
+            // Names of units are long, and the culprit is at the end.
+            let wrapped = text::wrap(&event.text, width.saturating_sub(INDENT));
+            let style = look.weight(event.weight);
+            let lines = wrapped.into_iter().enumerate().map(move |(number, line)| {
+                let at = if number == 0 { event.at.as_str() } else { "" };
+                let text = format!("{at:<INDENT$}{line}");
+                Line::styled(text::fit(&text, width, look.cut()), style)
+            });
+            lines.collect::<Vec<_>>()
         })
         .collect();
     let count = lines.len();
