@@ -40,6 +40,8 @@ const PROGRAMS: &[(Purpose, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/prometheus_client/__init__.py",
         "python3-prometheus-client",
     ),
+    // `memmon top` is tested in it.
+    (Purpose::Test, "tmux", "tmux"),
     (Purpose::Test, "zstd", "zstd"),
 ];
 

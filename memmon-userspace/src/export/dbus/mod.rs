@@ -11,6 +11,7 @@ mod caller;
 mod client;
 mod doors;
 mod gate;
+mod heard;
 mod manager;
 mod serve;
 mod signal;
@@ -18,6 +19,7 @@ mod signal;
 pub use caller::{Found, Process};
 pub use client::{Client, ClientError};
 pub use doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
+pub use heard::Heard;
 pub use serve::serve;
 pub use signal::{Details, Signal};
 

@@ -121,6 +121,8 @@ pub struct UnitField {
     pub critical_pages_swapped: Option<u64>,
     /// Time its tasks were stalled in reclaim.
     pub stall_seconds: Option<f64>,
+    /// `memory.pressure`; null where the kernel does not account it.
+    pub psi: Option<PsiField>,
     /// The cgroup's files.
     pub limits: LimitsField,
     /// Leases on its limits; null if the lease file cannot be read.

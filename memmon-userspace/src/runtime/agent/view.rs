@@ -11,7 +11,7 @@ use crate::{
     decode::rfc3339,
     export::json::report::{AgentField, AlarmField, BlameField, LostField, StrategyField},
     policy::Situation,
-    runtime::report::is_shown,
+    runtime::report::{self, is_shown},
     source::proc,
 };
 
@@ -88,23 +88,12 @@ impl Agent {
                 stall_ns: sums.stalls.nanos_of(unit.name),
             })
             .collect();
-        let mut blame: Vec<BlameField> = sums
-            .out
-            .blame()
-            .map(|(key, pages)| BlameField {
-                victim: key.victim.to_string(),
-                reclaimer: key.reclaimer.as_ref().map(ToString::to_string),
-                kind: key.kind.as_str(),
-                pages,
-            })
-            .collect();
-        blame.sort_by(|a, b| (b.pages, &a.victim, &a.reclaimer).cmp(&(a.pages, &b.victim, &b.reclaimer)));
         let offset = proc::wall_clock_offset_ns();
         View {
             config: Arc::clone(&self.config),
             situation: self.situation,
             units,
-            blame,
+            blame: report::blame(&sums.out),
             leases: self
                 .hands
                 .iter()
