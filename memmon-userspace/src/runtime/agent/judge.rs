@@ -161,6 +161,7 @@ impl Agent {
         let plan = self.survey_plan();
         match self.judge.plans.try_send(plan) {
             Ok(()) => self.judge.looking = true,
+        self.count_if_older(CALM);
             // The thread is gone, which it does not before the loop ends.
             Err(_) => self.judge.next_look = now.after(CALM),
         }

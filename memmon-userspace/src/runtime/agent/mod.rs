@@ -50,6 +50,7 @@ use self::{
     scan::Scans,
     service::Service,
     sums::Sums,
+    reload::Reload,
     tags::{Mirror, News, Told},
 };
 use super::{
@@ -142,6 +143,8 @@ struct Agent {
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
+    /// When the counters were read that the sums stand for.
+    counted: MonoTime,
     counters: Counters,
     losses: verify::Losses,
     /// `exact` once the self-test has passed, else `unverified`.
@@ -153,6 +156,8 @@ struct Agent {
     next_review: Option<MonoTime>,
     started: MonoTime,
     outside: Outside,
+    /// A configuration that is about to be in force.
+    reload: Option<Reload>,
     /// Callers of `RevertAll` that wait for its end.
     reverting: Vec<Reverting>,
     scans: Scans,
@@ -227,6 +232,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         sums: Sums::new(observer.probes.has("swap_read")),
         observer,
         config: Arc::new(config),
+        counted: started,
         options,
         hands,
         limits: Limits::new(&tree.mount),
@@ -243,6 +249,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         outside,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
+        reload: None,
         judge,
         chronicle,
         mirror: Mirror::new(tags),
@@ -264,8 +271,9 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     } else {
         None
     };
-    let (tests, mut wanted) = mpsc::channel(1);
-    tokio::spawn(verify::self_test(tree, tests));
+    let (to_loop, mut tested) = mpsc::channel(1);
+    let counters = Arc::clone(agent.observer.probes.counters());
+    tokio::spawn(verify::self_test(tree, counters, to_loop));
     service.ready();
 
     loop {
@@ -292,7 +300,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
-            Some(request) = wanted.recv() => agent.self_test(request),
+            Some(test) = tested.recv() => agent.self_tested(test),
             Some(matter) = agent.judge.hear() => agent.matter(matter),
             Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
@@ -304,6 +312,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         agent.review_if_due();
         agent.judge_if_due();
         agent.pump();
+        agent.reload_if_counted(&service);
         agent.watch_limits();
         agent.answer_reverts();
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Agent, now};
-use crate::config::Priority;
+use crate::{config::Priority, policy::MonoTime};
 
 impl Agent {
     pub(super) fn review_in(&mut self, pause: Duration) {
@@ -16,12 +16,12 @@ impl Agent {
             return;
         }
         self.next_review = None;
-        self.look_for_losses();
+        // Alarms that are over clear when the reading has come, with all of their pages counted.
+        self.outside.want_counts();
         let units = self.units_of_concern();
         for unit in &units {
             self.review(unit);
         }
-        self.clear_alarms();
         self.bring_back();
         let leases = self
             .hands
@@ -49,8 +49,8 @@ impl Agent {
         }
     }
 
-    fn clear_alarms(&mut self) {
-        let now = now();
+    /// Clears the alarms that were over at `counted`, when the counters were read that the sums stand for now.
+    pub(super) fn clear_alarms(&mut self, counted: MonoTime) {
         let hold = self.config.reaction.hold;
         let leased: BTreeSet<String> = self
             .hands
@@ -59,11 +59,7 @@ impl Agent {
             .unwrap_or_default();
         let over = self
             .alarms
-            .clear(|unit, alarm| now.since(alarm.last_page) >= hold && !leased.contains(unit));
-        if over.is_empty() {
-            return;
-        }
-        self.read_counters();
+            .clear(|unit, alarm| counted.since(alarm.last_page) >= hold && !leased.contains(unit));
         for (unit, alarm) in over {
             // Of a unit that is not critical only pages of tagged regions count.
             let critical = self.priority_of(&unit) == Priority::Critical;

@@ -15,7 +15,7 @@ use crate::{
     source::proc,
 };
 
-/// A request for a [`View`], with a fresh reading of the counters for the loop to take over.
+/// A fresh reading of the counters for the loop to take over, and what is wanted in return.
 pub(super) struct Ask {
     pub(super) counts: Counts,
     pub(super) answer: Answer,
@@ -27,6 +27,8 @@ pub(super) enum Answer {
     View(oneshot::Sender<View>),
     /// Everything that the metrics say.
     Facts(oneshot::Sender<Raw>),
+    /// Nothing: the loop itself had asked for the reading.
+    Nobody,
 }
 
 /// The agent at one moment.
@@ -62,6 +64,7 @@ impl Agent {
         match ask.answer {
             Answer::View(answer) => drop(answer.send(self.view())),
             Answer::Facts(answer) => drop(answer.send(self.raw())),
+            Answer::Nobody => {}
         }
     }
 
