@@ -16,8 +16,10 @@
 //!     critical page          => outcomes = executor.execute(&decide(snapshot, …), mode);
 //!     report from the worker => outcomes = executor.report(report);
 //!     Reloading(false)       => executor.reloaded();
+//!     cgroup added           => executor.cgroup_added(unit, path, inode);
 //!     cgroup removed         => outcomes = executor.cgroup_removed(inode);
-//!     review is due          => outcomes = executor.execute(&decide(snapshot without event, …), mode);
+//!     review is due          => outcomes = executor.look_at_files(unit);
+//!                               outcomes = executor.execute(&decide(snapshot without event, …), mode);
 //!     RevertAll              => outcomes = executor.revert_all("RevertAll");
 //!     SIGTERM                => outcomes = executor.revert_all("SIGTERM"), go on until executor.is_settled()
 //! }
@@ -32,6 +34,7 @@ mod checksum;
 mod execute;
 #[cfg(test)]
 mod fake_systemd;
+mod follow;
 mod journal;
 mod journal_lines;
 mod lease;
@@ -48,6 +51,7 @@ pub mod systemd_plan;
 pub mod systemd_props;
 #[cfg(test)]
 mod test_support;
+mod theirs;
 
 pub use cgroup_write::{CgroupWriteError, LimitFile};
 pub use execute::{Executor, ExecutorError, Options};

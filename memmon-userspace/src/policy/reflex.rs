@@ -122,6 +122,12 @@ fn settled(snapshot: &Snapshot, state: &State, swap: SwapLevel) -> Option<String
             )
         });
     }
+    if state.theirs == Some(swap.max) {
+        return Some(format!(
+            "somebody else has set MemorySwapMax to {} while memmon had it on a lease: kept as long as the alarm is on",
+            swap.max
+        ));
+    }
     let zero = snapshot
         .chain
         .iter()

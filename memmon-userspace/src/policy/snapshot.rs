@@ -113,6 +113,10 @@ pub struct State {
     pub pressure: Option<PressureSample>,
     /// The agent's own unit, never acted upon; `None` if it does not run under systemd.
     pub own_unit: Option<String>,
+    /// The unit has been started again while it had a lease, and this is the first look at it since.
+    pub started_again: bool,
+    /// What somebody else has set `MemorySwapMax` to while memmon had a lease on it.
+    pub theirs: Option<Limit>,
 }
 
 /// A lease as policy sees it.

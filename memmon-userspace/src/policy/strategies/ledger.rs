@@ -250,6 +250,8 @@ impl<'a> Ledger<'a> {
             last_critical: unit.last_critical,
             pressure: None,
             own_unit: self.snapshot.own_unit.clone(),
+            started_again: false,
+            theirs: unit.theirs,
         };
         (snapshot, state)
     }

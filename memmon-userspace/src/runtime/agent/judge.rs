@@ -186,6 +186,10 @@ impl Agent {
             let state = self.states.get(unit.unit.as_str());
             unit.last_critical = state.and_then(|state| state.last_critical);
             unit.tagged = self.mirror.has_tags(&unit.unit);
+            unit.theirs = self
+                .hands
+                .as_ref()
+                .and_then(|hands| hands.executor.theirs(&unit.unit));
         }
         Plan {
             units,

@@ -18,6 +18,7 @@ mod regions;
 mod reload;
 mod reporter;
 mod review;
+mod said;
 mod scan;
 mod scrape;
 mod service;
@@ -29,7 +30,7 @@ mod verify;
 mod view;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -62,7 +63,6 @@ use crate::{
         self, Executor, ExecutorError, Outcome,
         systemd::{Bus, Job, Report},
     },
-    attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
     export::{
         http,
@@ -76,7 +76,7 @@ use crate::{
         cgroupfs::CgroupRoot,
         probes::Options,
         proc,
-        systemd::{self, SystemdEvent, SystemdOptions},
+        systemd::{self, SystemdOptions},
     },
 };
 
@@ -156,6 +156,8 @@ struct Agent {
     next_review: Option<MonoTime>,
     started: MonoTime,
     outside: Outside,
+    /// Units with a lease that were started again, until systemd has told how things are.
+    started_again: BTreeSet<Arc<str>>,
     /// A configuration that is about to be in force.
     reload: Option<Reload>,
     /// Callers of `RevertAll` that wait for its end.
@@ -247,6 +249,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         next_review: None,
         started,
         outside,
+        started_again: BTreeSet::new(),
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
         reload: None,
@@ -422,43 +425,6 @@ impl Agent {
         if let Some(hands) = &mut self.hands {
             let outcomes = hands.executor.cgroup_removed(id);
             self.tell(&outcomes);
-        }
-    }
-
-    fn reported(&mut self, report: Report) {
-        if let Some(hands) = &mut self.hands {
-            let outcomes = hands.executor.report(report);
-            self.tell(&outcomes);
-        }
-    }
-
-    fn systemd_said(&mut self, event: SystemdEvent) {
-        match event {
-            SystemdEvent::Snapshot { version, units } => {
-                tracing::debug!("systemd {version} knows {} units with cgroups", units.len());
-                for problem in units.iter().flat_map(|unit| &unit.problems) {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_all_facts(&units);
-                self.mark_critical();
-                // After a lost connection a reload may have passed unseen.
-                if let Some(hands) = &mut self.hands {
-                    hands.executor.reloaded();
-                }
-            }
-            SystemdEvent::Unit(unit) => {
-                for problem in &unit.problems {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_facts(&unit.name, UnitFacts::from(&unit));
-                self.mark_unit(&unit.name);
-            }
-            SystemdEvent::Removed(name) => self.observer.index.clear_facts(&name),
-            // The snapshot that follows a reload has the leases looked at.
-            SystemdEvent::Reloading(_) => {}
-            SystemdEvent::Lost(why) => {
-                tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait")
-            }
         }
     }
 

@@ -190,6 +190,7 @@ impl Agent {
             }
             hands.executor.imagine(&mut snapshot);
             state.leases = hands.executor.views(unit);
+            state.theirs = hands.executor.theirs(unit);
         }
         let decision = policy::decide(&snapshot, &self.config.reaction, state, now);
         state.remember(&snapshot, now);

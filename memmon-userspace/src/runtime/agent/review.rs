@@ -33,6 +33,10 @@ impl Agent {
     }
 
     pub(super) fn review(&mut self, unit: &Arc<str>) {
+        if let Some(hands) = &mut self.hands {
+            let outcomes = hands.executor.look_at_files(unit);
+            self.tell(&outcomes);
+        }
         let Some(decision) = self.ask_again(unit) else {
             return;
         };
@@ -68,6 +72,9 @@ impl Agent {
             self.bringing.give_up(&unit);
             self.tell_cleared(&alarm, self.priority_of(&unit), pages);
             self.states.remove(&unit);
+            if let Some(hands) = &mut self.hands {
+                hands.executor.forget_theirs(&unit);
+            }
         }
     }
 }

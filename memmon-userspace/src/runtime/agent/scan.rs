@@ -1,12 +1,12 @@
 //! Reading the cgroup tree again, on a thread of its own: with ten thousand cgroups it takes too long for the loop.
 
-use std::{collections::HashSet, thread};
+use std::{collections::HashSet, sync::Arc, thread};
 
 use tokio::sync::mpsc;
 
 use super::Agent;
 use crate::{
-    attribute::LifeUpdate,
+    attribute::{LifeUpdate, Resolved},
     decode::SwapOut,
     runtime::observer::ObserveError,
     source::cgroup_tree::{CgroupTree, CgroupTreeError, Scan},
@@ -61,7 +61,10 @@ impl Agent {
         let (updates, scan) = self.observer.drain_cgroups()?;
         for update in updates {
             match update {
-                LifeUpdate::Added(cgroup) => self.mark_new(&cgroup),
+                LifeUpdate::Added(cgroup) => {
+                    self.mark_new(&cgroup);
+                    self.cgroup_added(&cgroup);
+                }
                 LifeUpdate::Removed(cgroup) => self.cgroup_removed(cgroup.id),
                 LifeUpdate::Released | LifeUpdate::Unchanged | LifeUpdate::NeedsScan => {}
             }
@@ -70,6 +73,21 @@ impl Agent {
             self.scan();
         }
         Ok(())
+    }
+
+    /// A unit that was started again has its leases in the new cgroup, and the watch on its limits follows them.
+    fn cgroup_added(&mut self, cgroup: &Resolved) {
+        let Some(path) = cgroup.path.as_deref() else {
+            return;
+        };
+        if cgroup.unit_cgroup() != Some(path) {
+            return;
+        }
+        if let Some(hands) = &mut self.hands
+            && hands.executor.cgroup_added(&cgroup.unit, path, cgroup.id)
+        {
+            self.started_again.insert(Arc::clone(&cgroup.unit));
+        }
     }
 
     /// The owner of a page has no name yet: it gets one by a scan, and the page its answer then.
@@ -107,6 +125,11 @@ impl Agent {
         match scan {
             Ok(scan) => {
                 let update = self.observer.take_scan(token, &scan);
+                for id in update.added {
+                    if let Some(cgroup) = self.observer.index.resolve(id) {
+                        self.cgroup_added(&cgroup);
+                    }
+                }
                 for id in update.removed {
                     self.cgroup_removed(id);
                 }
