@@ -1,6 +1,6 @@
 //! Review of a unit's leases: which end, which stay, and until when.
 
-use super::headroom::{Headroom, Size};
+use super::headroom::{Headroom, HostRoom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
@@ -125,6 +125,12 @@ fn verdict(
 
 /// Why the unit gets its swap back although memmon stopped it by its own judgement, whatever else is going on.
 fn may_need_swap(snapshot: &Snapshot, state: &State) -> Option<String> {
+    let host = HostRoom::of(snapshot);
+    if host.is_gone() {
+        return Some(format!(
+            "the host is close to an OOM kill and may have to swap the unit: what binds is {host}"
+        ));
+    }
     let headroom = Headroom::of(snapshot);
     let gone = headroom.is_gone();
     let binding = headroom.binding?;

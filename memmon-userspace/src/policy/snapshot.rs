@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub below_complete: bool,
     /// The host's memory.
     pub host: MemInfo,
+    /// What the host can find without taking from units whose swap is stopped, or would be by the same rule, bytes.
+    pub elsewhere: u64,
     /// The host's situation, hysteresis included.
     pub situation: Situation,
     /// A process of the unit has declared memory of its own critical.
