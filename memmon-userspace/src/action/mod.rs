@@ -41,6 +41,7 @@ mod lease;
 pub mod measure;
 mod outcome;
 pub mod reclaim;
+mod rehearse;
 mod revert;
 #[cfg(test)]
 mod rig;
@@ -58,5 +59,6 @@ pub use execute::{Executor, ExecutorError, Options};
 pub use journal::{Corrupt, Journal, JournalError, Recovered, recorded};
 pub use lease::{Lease, LeaseState, SystemdBefore};
 pub use outcome::{Outcome, StepResult, Timings};
+pub use rehearse::RehearsalError;
 pub use systemd_plan::UnitFacts;
 pub use systemd_props::{is_unit_directory, is_unit_name};

@@ -198,11 +198,11 @@ impl Agent {
         Some(decision)
     }
 
-    /// Walks the reaction path once, so that its code and data are in memory before they are needed. The
-    /// agent's own unit is never acted upon, so nothing comes of it.
+    /// Walks the reaction path once, so that its code and data are in memory before they are needed. The agent's own
+    /// unit is never acted upon, so nothing comes of the decision; what is done about others is done about it apart.
     pub(super) fn rehearse(&mut self) {
         let Some(own) = self.own_unit.clone() else { return };
-        let Some((_, cgroup)) = self
+        let Some((id, cgroup)) = self
             .observer
             .index
             .cgroup_of_unit(&own)
@@ -225,6 +225,11 @@ impl Agent {
             hands
                 .executor
                 .execute(&decision, self.config.reaction.on_critical_swap);
+        }
+        if let Some(hands) = &mut self.hands
+            && let Err(error) = hands.executor.rehearse(&unit, &cgroup, id)
+        {
+            tracing::warn!("limits may not be changed in time, or at all: {error}");
         }
         self.states.remove(&unit);
     }
