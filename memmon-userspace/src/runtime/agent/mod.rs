@@ -8,6 +8,7 @@ mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
+mod farewell;
 mod judge;
 mod limits;
 mod orders;
@@ -26,6 +27,7 @@ mod steps;
 mod sums;
 mod tags;
 mod tell;
+mod unknown;
 mod verify;
 mod view;
 
@@ -48,10 +50,10 @@ use self::{
     limits::Limits,
     orders::Reverting,
     outside::{Heard, Outside},
+    reload::Reload,
     scan::Scans,
     service::Service,
     sums::Sums,
-    reload::Reload,
     tags::{Mirror, News, Told},
 };
 use super::{
@@ -84,8 +86,6 @@ use crate::{
 const BATCH: usize = 1024;
 /// Jobs and reports that may wait between the loop and the task that talks to systemd.
 const CHANNEL: usize = 64;
-/// How long leases are given back at the end before the agent leaves them to its next start.
-const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Units that get sums of their own; further ones are counted together.
 const UNITS: usize = 10_000;
 /// Pairs of victim and reclaimer, likewise.
@@ -232,9 +232,9 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         degraded,
         counters: Counters::default(),
         sums: Sums::new(observer.probes.has("swap_read")),
+        counted: started,
         observer,
         config: Arc::new(config),
-        counted: started,
         options,
         hands,
         limits: Limits::new(&tree.mount),
@@ -250,9 +250,9 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         started,
         outside,
         started_again: BTreeSet::new(),
+        reload: None,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
-        reload: None,
         judge,
         chronicle,
         mirror: Mirror::new(tags),
@@ -312,10 +312,11 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         // Also when there is always something more urgent: a storm must neither look like a hang nor keep a
         // lease for ever.
         service.beat();
+        agent.reload_if_counted(&service);
+        agent.scan_if_due();
         agent.review_if_due();
         agent.judge_if_due();
         agent.pump();
-        agent.reload_if_counted(&service);
         agent.watch_limits();
         agent.answer_reverts();
     }
@@ -457,42 +458,11 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review, self.judge.next_look()]
+        let scan = self.scans.next_try();
+        let wake = [beat, executor, scan, self.next_review, self.judge.next_look()]
             .into_iter()
             .flatten()
             .fold(far, Ord::min);
         tokio::time::Instant::now() + wake.since(now())
-    }
-
-    /// SIGTERM: every lease ends now, whatever the situation is.
-    async fn put_everything_back(&mut self) {
-        let Some(hands) = &mut self.hands else { return };
-        let outcomes = hands.executor.revert_all("memmon stops");
-        self.tell(&outcomes);
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        while let Some(hands) = &mut self.hands {
-            if hands.executor.is_settled() {
-                return;
-            }
-            hands.executor.pump(&hands.jobs);
-            let pause = hands
-                .executor
-                .next_wakeup()
-                .map_or(LAST_WORDS, |wake| wake.since(now()));
-            tokio::select! {
-                report = hands.reports.recv() => match report {
-                    Some(report) => self.reported(report),
-                    None => return,
-                },
-                () = tokio::time::sleep(pause) => {}
-                () = tokio::time::sleep_until(deadline) => {
-                    tracing::error!(
-                        "some leases could not be given back within {} s; the next start of memmon does it",
-                        LAST_WORDS.as_secs()
-                    );
-                    return;
-                }
-            }
-        }
     }
 }
