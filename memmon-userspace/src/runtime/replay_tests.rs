@@ -124,6 +124,7 @@ fn a_rising_load_is_written() {
                 below: Vec::new(),
                 below_complete: true,
                 tagged: false,
+                theirs: None,
                 last_critical: None,
             });
         }

@@ -59,6 +59,8 @@ pub(super) struct Judge {
     pub(super) ends: mpsc::Sender<Ended>,
     ended: mpsc::Receiver<Ended>,
     pressure: Option<PressureTrigger>,
+    /// Anonymous memory of the units that are kept out of swap, bytes, at the last survey.
+    pub(super) kept: u64,
     /// A survey is on its way.
     looking: bool,
     last_look: MonoTime,
@@ -104,6 +106,7 @@ impl Judge {
             ends,
             ended,
             pressure,
+            kept: 0,
             looking: false,
             last_look: MonoTime(0),
             next_look: MonoTime(0),
@@ -158,6 +161,7 @@ impl Agent {
         if self.judge.next_look().is_none_or(|at| now < at) {
             return;
         }
+        self.count_if_older(CALM);
         let plan = self.survey_plan();
         match self.judge.plans.try_send(plan) {
             Ok(()) => self.judge.looking = true,
@@ -185,6 +189,10 @@ impl Agent {
             let state = self.states.get(unit.unit.as_str());
             unit.last_critical = state.and_then(|state| state.last_critical);
             unit.tagged = self.mirror.has_tags(&unit.unit);
+            unit.theirs = self
+                .hands
+                .as_ref()
+                .and_then(|hands| hands.executor.theirs(&unit.unit));
         }
         Plan {
             units,
@@ -207,6 +215,8 @@ impl Agent {
         if self.options.dry_run {
             snapshot.imagine_leases();
         }
+        let kept = snapshot.units.iter().filter(|unit| unit.keeps_anon());
+        self.judge.kept = kept.map(|unit| unit.anon).fold(0, u64::saturating_add);
         self.chronicle.note_use(&snapshot);
         let config = Arc::clone(&self.config);
         snapshot.outlook = self.chronicle.outlook(&snapshot, &config);

@@ -8,6 +8,7 @@ mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
+mod farewell;
 mod hands;
 mod judge;
 mod limits;
@@ -19,6 +20,7 @@ mod regions;
 mod reload;
 mod reporter;
 mod review;
+mod said;
 mod scan;
 mod scrape;
 mod service;
@@ -26,11 +28,18 @@ mod steps;
 mod sums;
 mod tags;
 mod tell;
+mod unknown;
 mod verify;
 mod view;
 mod web;
 
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -44,6 +53,7 @@ use self::{
     limits::Limits,
     orders::Reverting,
     outside::{Heard, Outside},
+    reload::Reload,
     scan::Scans,
     service::Service,
     sums::Sums,
@@ -59,7 +69,6 @@ use crate::{
         ExecutorError,
         systemd::{Bus, Report},
     },
-    attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
     export::{
         http,
@@ -72,7 +81,7 @@ use crate::{
         cgroup_tree::{CgroupTree, CgroupTreeError},
         probes::Options,
         proc,
-        systemd::{self, SystemdEvent, SystemdOptions},
+        systemd::{self, SystemdOptions},
     },
 };
 
@@ -80,8 +89,6 @@ use crate::{
 const BATCH: usize = 1024;
 /// Jobs and reports that may wait between the loop and the task that talks to systemd.
 const CHANNEL: usize = 64;
-/// How long leases are given back at the end before the agent leaves them to its next start.
-const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Units that get sums of their own; further ones are counted together.
 const UNITS: usize = 10_000;
 /// Pairs of victim and reclaimer, likewise.
@@ -128,6 +135,8 @@ struct Agent {
     alarms: Alarms,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
+    /// When the counters were read that the sums stand for.
+    counted: MonoTime,
     counters: Counters,
     losses: verify::Losses,
     /// `exact` once the self-test has passed, else `unverified`.
@@ -139,6 +148,10 @@ struct Agent {
     next_review: Option<MonoTime>,
     started: MonoTime,
     outside: Outside,
+    /// Units with a lease that were started again, until systemd has told how things are.
+    started_again: BTreeSet<Arc<str>>,
+    /// A configuration that is about to be in force.
+    reload: Option<Reload>,
     /// Callers of `RevertAll` that wait for its end.
     reverting: Vec<Reverting>,
     scans: Scans,
@@ -216,6 +229,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         degraded,
         counters: Counters::default(),
         sums: Sums::new(observer.probes.has("swap_read")),
+        counted: started,
         observer,
         config: Arc::new(config),
         options,
@@ -232,6 +246,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         next_review: None,
         started,
         outside,
+        started_again: BTreeSet::new(),
+        reload: None,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
         judge,
@@ -255,8 +271,9 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     } else {
         None
     };
-    let (tests, mut wanted) = mpsc::channel(1);
-    tokio::spawn(verify::self_test(tree, tests));
+    let (to_loop, mut tested) = mpsc::channel(1);
+    let counters = Arc::clone(agent.observer.probes.counters());
+    tokio::spawn(verify::self_test(tree, counters, to_loop));
     service.ready();
 
     loop {
@@ -283,7 +300,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
-            Some(request) = wanted.recv() => agent.self_test(request),
+            Some(test) = tested.recv() => agent.self_tested(test),
             Some(matter) = agent.judge.hear() => agent.matter(matter),
             Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
@@ -292,6 +309,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         // Also when there is always something more urgent: a storm must neither look like a hang nor keep a
         // lease for ever.
         service.beat();
+        agent.reload_if_counted(&service);
+        agent.scan_if_due();
         agent.review_if_due();
         agent.judge_if_due();
         agent.pump();
@@ -349,43 +368,6 @@ impl Agent {
         }
     }
 
-    fn reported(&mut self, report: Report) {
-        if let Some(hands) = &mut self.hands {
-            let outcomes = hands.executor.report(report);
-            self.tell(&outcomes);
-        }
-    }
-
-    fn systemd_said(&mut self, event: SystemdEvent) {
-        match event {
-            SystemdEvent::Snapshot { version, units } => {
-                tracing::debug!("systemd {version} knows {} units with cgroups", units.len());
-                for problem in units.iter().flat_map(|unit| &unit.problems) {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_all_facts(&units);
-                self.mark_critical();
-                // After a lost connection a reload may have passed unseen.
-                if let Some(hands) = &mut self.hands {
-                    hands.executor.reloaded();
-                }
-            }
-            SystemdEvent::Unit(unit) => {
-                for problem in &unit.problems {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_facts(&unit.name, UnitFacts::from(&unit));
-                self.mark_unit(&unit.name);
-            }
-            SystemdEvent::Removed(name) => self.observer.index.clear_facts(&name),
-            // The snapshot that follows a reload has the leases looked at.
-            SystemdEvent::Reloading(_) => {}
-            SystemdEvent::Lost(why) => {
-                tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait")
-            }
-        }
-    }
-
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Order(order) => self.obey(order),
@@ -415,42 +397,11 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review, self.judge.next_look()]
+        let scan = self.scans.next_try();
+        let wake = [beat, executor, scan, self.next_review, self.judge.next_look()]
             .into_iter()
             .flatten()
             .fold(far, Ord::min);
         tokio::time::Instant::now() + wake.since(now())
-    }
-
-    /// SIGTERM: every lease ends now, whatever the situation is.
-    async fn put_everything_back(&mut self) {
-        let Some(hands) = &mut self.hands else { return };
-        let outcomes = hands.executor.revert_all("memmon stops");
-        self.tell(&outcomes);
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        while let Some(hands) = &mut self.hands {
-            if hands.executor.is_settled() {
-                return;
-            }
-            hands.executor.pump(&hands.jobs);
-            let pause = hands
-                .executor
-                .next_wakeup()
-                .map_or(LAST_WORDS, |wake| wake.since(now()));
-            tokio::select! {
-                report = hands.reports.recv() => match report {
-                    Some(report) => self.reported(report),
-                    None => return,
-                },
-                () = tokio::time::sleep(pause) => {}
-                () = tokio::time::sleep_until(deadline) => {
-                    tracing::error!(
-                        "some leases could not be given back within {} s; the next start of memmon does it",
-                        LAST_WORDS.as_secs()
-                    );
-                    return;
-                }
-            }
-        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         dbus::{DumpRequest, ReportRequest},
         json::report::{AgentField, RegionField, ReportDocument, UnitField},
     },
+    kernel::programs::Programs,
     runtime::report::{self, Figures},
     source::{cgroup_tree::CgroupTree, probes::Counters},
 };
@@ -28,6 +29,7 @@ const FRESH: Duration = Duration::from_millis(100);
 pub(super) struct Reporter {
     tree: CgroupTree,
     counters: Arc<Counters>,
+    programs: Arc<Programs>,
     asks: mpsc::Sender<Ask>,
     tags: TagsHandle,
     last: Option<(Instant, Arc<ReportDocument>)>,
@@ -37,12 +39,14 @@ impl Reporter {
     pub(super) fn new(
         tree: CgroupTree,
         counters: Arc<Counters>,
+        programs: Arc<Programs>,
         asks: mpsc::Sender<Ask>,
         tags: TagsHandle,
     ) -> Self {
         Self {
             tree,
             counters,
+            programs,
             asks,
             tags,
             last: None,
@@ -90,7 +94,7 @@ impl Reporter {
         wanted: fn(oneshot::Sender<View>) -> Answer,
     ) -> Result<Arc<ReportDocument>, String> {
         let (answer, view) = oneshot::channel();
-        let counts = Counts::read(&self.counters);
+        let counts = Counts::read(&self.counters, &self.programs);
         let stopping = || "memmon is stopping".to_owned();
         self.asks
             .send(Ask {

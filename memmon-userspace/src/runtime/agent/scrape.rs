@@ -99,7 +99,7 @@ impl Agent {
 pub(super) struct Scraper {
     pub(super) tree: CgroupTree,
     pub(super) counters: Arc<Counters>,
-    pub(super) programs: Programs,
+    pub(super) programs: Arc<Programs>,
     pub(super) asks: mpsc::Sender<Ask>,
 }
 
@@ -117,7 +117,7 @@ impl Scraper {
     async fn facts(&self) -> Option<Facts> {
         let (answer, raw) = oneshot::channel();
         let ask = Ask {
-            counts: Counts::read(&self.counters),
+            counts: Counts::read(&self.counters, &self.programs),
             answer: Answer::Facts(answer),
         };
         self.asks.send(ask).await.ok()?;
@@ -126,10 +126,10 @@ impl Scraper {
 
     fn put_together(&self, raw: Raw) -> Facts {
         // In this order: the totals only trail what the kernel says of the programs.
-        let totals = self.counters.totals().unwrap_or_else(|error| {
-            tracing::error!("reading the totals: {error}");
-            Totals::default()
-        });
+        let totals = self
+            .counters
+            .totals()
+            .map_err(|error| tracing::error!("reading the totals: {error}"));
         let programs = self.programs.stats();
         let kswapd: Arc<str> = Arc::from("kswapd");
         let unknown: Arc<str> = Arc::from("unknown");
@@ -185,7 +185,9 @@ impl Scraper {
             actions: raw.actions,
             leases,
             reaction: raw.reaction,
-            lost: lost(&totals, &programs, raw.undecodable),
+            lost: totals
+                .map(|totals| lost(&totals, &programs, raw.undecodable))
+                .unwrap_or_default(),
             programs,
             exhaustion: BTreeMap::new(),
         }
@@ -214,7 +216,8 @@ impl Scraper {
     }
 }
 
-/// Every reason, also those for which nothing was lost: a counter that appears has no increase.
+/// Every reason, also those for which nothing was lost: a counter that appears has no increase. None at all where
+/// the totals cannot be read: that nothing was lost is not known then.
 fn lost(totals: &Totals, programs: &[ProgramStats], undecodable: u64) -> BTreeMap<&'static str, u64> {
     let first = programs.iter().filter(|program| program.name == "swap_out");
     let skipped = first.map(|program| program.recursion_misses).sum();

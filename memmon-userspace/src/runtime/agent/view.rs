@@ -15,7 +15,7 @@ use crate::{
     source::proc,
 };
 
-/// A request for a [`View`], with a fresh reading of the counters for the loop to take over.
+/// A fresh reading of the counters for the loop to take over, and what is wanted in return.
 pub(super) struct Ask {
     pub(super) counts: Counts,
     pub(super) answer: Answer,
@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Glance(oneshot::Sender<View>),
     /// Everything that the metrics say.
     Facts(oneshot::Sender<Raw>),
+    /// Nothing: the loop itself had asked for the reading.
+    Nobody,
 }
 
 /// The agent at one moment.
@@ -69,6 +71,7 @@ impl Agent {
             }
             Answer::Glance(answer) => drop(answer.send(self.view(Vec::new()))),
             Answer::Facts(answer) => drop(answer.send(self.raw())),
+            Answer::Nobody => {}
         }
     }
 

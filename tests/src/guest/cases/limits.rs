@@ -78,7 +78,10 @@ fn limited(ctx: &Ctx) -> Result<[Limited; 2]> {
 }
 
 /// Processes killed for lack of memory in a cgroup and below.
-fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
+///
+/// # Errors
+/// If its `memory.events` cannot be read.
+pub fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
     let events = cgroup.read("memory.events")?;
     let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
     line.context("memory.events has no oom_kill")?

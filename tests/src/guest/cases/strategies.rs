@@ -142,7 +142,7 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
         swapped(&company.critical.unit)? == 0,
         "pages of the critical unit went to swap: {journal}"
     );
-    let document = report(&["report", "--json"])?;
+    let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
     ensure!(
         document["strategies"]
             .as_array()
@@ -193,7 +193,7 @@ fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
     let company = company(ctx, "act = false")?;
     let load = load(ctx)?;
     let rows = ctx.wait("the report proposes to take from low units", || {
-        let document = report(&["report", "--json"])?;
+        let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
         let rows = document["strategies"].as_array().cloned().unwrap_or_default();
         let proposed = rows
             .iter()
