@@ -50,6 +50,7 @@ pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocumen
         agent: None,
         alarms: None,
         regions: None,
+        forecast: None,
     })
 }
 
@@ -68,7 +69,7 @@ fn proposed(
             .iter()
             .map(survey::host_lease)
             .collect(),
-        own_unit: None,
+        ..survey::Plan::default()
     };
     let snapshot = match survey::survey(&places, &plan) {
         Ok(snapshot) => snapshot,

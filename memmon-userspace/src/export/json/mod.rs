@@ -1,5 +1,6 @@
 //! The JSON documents; their schemas are in `packaging/schemas`.
 
 pub mod check;
+pub mod forecast;
 pub mod report;
 pub mod trace;

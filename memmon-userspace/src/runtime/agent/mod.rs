@@ -3,14 +3,17 @@
 //! The order in which the loop looks at its sources is the order of urgency: the names of new cgroups, then
 //! pages of critical units, then what systemd answers, then the rest.
 
+mod ahead;
 mod alarms;
 mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
+mod hands;
 mod judge;
 mod limits;
 mod orders;
+mod outlooks;
 mod outside;
 mod own_memory;
 mod reflex;
@@ -28,13 +31,7 @@ mod tell;
 mod verify;
 mod view;
 
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -43,9 +40,11 @@ use self::{
     bringing::Bringing,
     chronicle::Chronicle,
     critical::Marks,
+    hands::Hands,
     judge::Judge,
     limits::Limits,
     orders::Reverting,
+    outlooks::Outlooks,
     outside::{Heard, Outside},
     scan::Scans,
     service::Service,
@@ -58,8 +57,8 @@ use super::{
 };
 use crate::{
     action::{
-        self, Executor, ExecutorError, Outcome,
-        systemd::{Bus, Job, Report},
+        ExecutorError,
+        systemd::{Bus, Report},
     },
     attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
@@ -72,7 +71,6 @@ use crate::{
     source::{
         bpf_log,
         cgroup_tree::{CgroupTree, CgroupTreeError},
-        cgroupfs::CgroupRoot,
         probes::Options,
         proc,
         systemd::{self, SystemdEvent, SystemdOptions},
@@ -122,14 +120,6 @@ impl From<CgroupTreeError> for AgentError {
     }
 }
 
-/// What changes limits; absent where memmon only observes.
-struct Hands {
-    executor: Executor,
-    root: CgroupRoot,
-    jobs: mpsc::Sender<Job>,
-    reports: mpsc::Receiver<Report>,
-}
-
 /// The agent's state; one task owns it.
 struct Agent {
     observer: Observer,
@@ -140,6 +130,7 @@ struct Agent {
     journal: Journal,
     marks: Marks,
     alarms: Alarms,
+    outlooks: Outlooks,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
     counters: Counters,
@@ -194,7 +185,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         degraded
             .push("the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned());
     } else {
-        let opened = open_hands(&options, &config, &tree.mount, with_systemd)?;
+        let opened = hands::open(&options, &config, &tree.mount, with_systemd)?;
         corrupt = opened.corrupt;
         outcomes = opened.outcomes;
         hands = Some(opened.hands);
@@ -233,6 +224,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         journal: Journal::default(),
         marks: Marks::default(),
         alarms: Alarms::new(started),
+        outlooks: Outlooks::new(started),
         states: HashMap::new(),
         verified: "unverified",
         losses: verify::Losses::default(),
@@ -311,64 +303,6 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     agent.put_everything_back().await;
     agent.outside.take_leave().await;
     Ok(())
-}
-
-struct Opened {
-    hands: Hands,
-    corrupt: Vec<String>,
-    outcomes: Vec<Outcome>,
-}
-
-fn open_hands(
-    options: &AgentOptions,
-    config: &Config,
-    mount: &Path,
-    with_systemd: bool,
-) -> Result<Opened, AgentError> {
-    let (executor, recovered, outcomes) = Executor::open(action::Options {
-        cgroup_root: mount.to_path_buf(),
-        lease_dir: PathBuf::from(LEASE_DIR),
-        dry_run: options.dry_run,
-        write_path: config.reaction.write_path,
-        systemd: with_systemd,
-        page_size: rustix::param::page_size() as u64,
-        clock: Box::new(now),
-    })?;
-    let (jobs, for_worker) = mpsc::channel(CHANNEL);
-    let (from_worker, reports) = mpsc::channel(CHANNEL);
-    tokio::spawn(action::systemd::work(
-        Bus::System,
-        PathBuf::from("/"),
-        for_worker,
-        from_worker,
-    ));
-    let root = CgroupRoot::open(mount)?;
-    let corrupt = recovered.corrupt.iter().map(corrupt_in_words).collect();
-    let hands = Hands {
-        executor,
-        root,
-        jobs,
-        reports,
-    };
-    Ok(Opened {
-        hands,
-        corrupt,
-        outcomes,
-    })
-}
-
-fn corrupt_in_words(corrupt: &action::Corrupt) -> String {
-    let named = if corrupt.named.is_empty() {
-        "nothing".to_owned()
-    } else {
-        corrupt.named.join(", ")
-    };
-    format!(
-        "the lease file is damaged from line {} on; it is kept as {} and nothing was guessed; its intact lines name {named}: \
-         compare these limits with what they should be",
-        corrupt.line,
-        corrupt.kept.display()
-    )
 }
 
 /// Receives, or waits for ever where nothing will ever come.
