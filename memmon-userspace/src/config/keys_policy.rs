@@ -1,4 +1,4 @@
-//! How the values of `[strategies]`, `[proactive]` and `[history]` are read.
+//! How the values of `[strategies]`, `[proactive]`, `[forecast]` and `[history]` are read.
 
 use toml::{Spanned, de::DeValue};
 
@@ -55,6 +55,21 @@ impl Reader<'_> {
             name @ "daily" => {
                 let set = self.size(T, name, value, ByteSize(1));
                 self.draft.policy.daily = set.or(self.draft.policy.daily.take());
+            }
+            name => self.unknown(T, name, &key.span()),
+        }
+    }
+
+    pub(super) fn forecast(&mut self, (key, value): &Parsed<'_>) {
+        const T: &str = "forecast";
+        match key.get_ref().as_ref() {
+            name @ "alarms" => {
+                let set = self.boolean(T, name, value);
+                self.draft.policy.alarms = set.or(self.draft.policy.alarms.take());
+            }
+            name @ "alarm_within" => {
+                let set = self.duration(T, name, value);
+                self.draft.policy.alarm_within = set.or(self.draft.policy.alarm_within.take());
             }
             name => self.unknown(T, name, &key.span()),
         }

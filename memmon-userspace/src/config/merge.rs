@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, History, Http, Layers, Listen, Location, Log,
-    LogLevel, OnCriticalSwap, Pattern, Priority, Proactive, Reaction, Strategies, Thresholds, UnitTable,
+    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, Forecast, History, Http, Layers, Listen, Location,
+    Log, LogLevel, OnCriticalSwap, Pattern, Priority, Proactive, Reaction, Strategies, Thresholds, UnitTable,
     WritePath, alerts::AlertsDraft, error::KeyName, file, policy::PolicyDraft,
 };
 
@@ -160,6 +160,10 @@ impl Draft {
                 horizon: origins.take("proactive", "horizon", policy.horizon),
                 pressure: origins.take("proactive", "pressure", policy.pressure),
                 daily: origins.take("proactive", "daily", policy.daily),
+            },
+            forecast: Forecast {
+                alarms: origins.take("forecast", "alarms", policy.alarms),
+                alarm_within: origins.take("forecast", "alarm_within", policy.alarm_within),
             },
             history: History {
                 enabled: origins.take("history", "enabled", policy.history),

@@ -153,6 +153,8 @@ impl Config {
         add("proactive", "horizon", span(proactive.horizon));
         add("proactive", "pressure", i64::from(proactive.pressure).into());
         add("proactive", "daily", proactive.daily.to_string().into());
+        add("forecast", "alarms", self.forecast.alarms.into());
+        add("forecast", "alarm_within", span(self.forecast.alarm_within));
         add("history", "enabled", self.history.enabled.into());
         add("history", "interval", span(self.history.interval));
         add("history", "keep", span(self.history.keep));

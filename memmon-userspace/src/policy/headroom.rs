@@ -158,7 +158,7 @@ fn limits(level: &Level) -> impl Iterator<Item = Binding> {
 }
 
 /// Bytes for people: exact below a MiB, else one decimal; MiB up to 10 GiB.
-pub(super) struct Size(pub(super) u64);
+pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -52,6 +52,7 @@ pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocumen
         agent: None,
         alarms: None,
         regions: None,
+        forecast: None,
     })
 }
 
@@ -70,7 +71,7 @@ fn proposed(
             .iter()
             .map(survey::host_lease)
             .collect(),
-        own_unit: None,
+        ..survey::Plan::default()
     };
     let snapshot = match survey::survey(&places, &plan) {
         Ok(snapshot) => snapshot,

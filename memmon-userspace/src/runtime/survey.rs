@@ -25,6 +25,8 @@ pub struct Plan {
     pub leases: Vec<HostLease>,
     /// The agent's own unit.
     pub own_unit: Option<String>,
+    /// The share of RAM in use that somebody wants to know of ahead; `None`: nobody does.
+    pub ahead: Option<f64>,
 }
 
 /// One unit to read.

@@ -23,6 +23,14 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
         include_str!("../../../packaging/schemas/memmon.status.1.json"),
     ),
     (
+        "memmon.forecast/1",
+        include_str!("../../../packaging/schemas/memmon.forecast.1.json"),
+    ),
+    (
+        "memmon.history/1",
+        include_str!("../../../packaging/schemas/memmon.history.1.json"),
+    ),
+    (
         "memmon.check/1",
         include_str!("../../../packaging/schemas/memmon.check.1.json"),
     ),

@@ -103,7 +103,11 @@ fn tick(at: i64, now: i64, step: i64) -> Tick {
             stalled_us: times(rate * share * 500.0, step),
         });
     }
-    Tick { at, samples }
+    Tick {
+        at,
+        samples,
+        swap_total: None,
+    }
 }
 
 /// A slow wave of a few hours.

@@ -166,6 +166,7 @@ impl State {
             },
             units,
             blame: Some(self.blame()),
+            forecast: None,
             strategies: Vec::new(),
             attribution: "exact",
             agent: Some(AgentField {
@@ -233,6 +234,7 @@ impl State {
                 swap_max: Some(Limit::Max),
             },
             leases: Some(leases),
+            psi: None,
         }
     }
 
@@ -281,6 +283,7 @@ impl State {
         Some(AlarmField {
             id: format!("demo-{}", self.alarms),
             unit: CRITICAL.to_owned(),
+            kind: AlarmKind::SwapOut,
             severity: "critical",
             reason: format!(
                 "{pages} pages of {CRITICAL} went to swap: {CULPRIT} (tar) found the host short of free pages"

@@ -21,7 +21,7 @@ pub use client::{Client, ClientError};
 pub use doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
 pub use heard::Heard;
 pub use serve::serve;
-pub use signal::{Details, Signal};
+pub use signal::{Details, OutlookDetails, Signal};
 
 /// Well-known name on the bus.
 pub const NAME: &str = "org.omnimind.memmon1";

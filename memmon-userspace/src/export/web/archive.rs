@@ -16,21 +16,15 @@ use super::params::{Problem, Range};
 use crate::{
     decode::MemInfo,
     export::json::{
-        forecast::{self, ForecastDocument, Look},
+        forecast::{ForecastDocument, ForecastField},
         past::{MOMENTS, PastAlarm, PastDocument},
     },
-    record::{EventKind, HOST, History, StoreError},
+    record::{EventKind, HOST, History, StoreError, WINDOW},
     source::proc::Proc,
 };
 
 /// Questions that may wait; further ones are turned away.
 const WAITING: usize = 8;
-/// How far back a forecast looks, seconds.
-const WINDOW: i64 = 2 * 3600;
-/// Rows that the forecast of one unit looks at.
-const ROWS: i64 = 2000;
-/// Units with forecasts: each takes a millisecond.
-const UNITS: usize = 50;
 /// Alarms in one answer, the latest.
 const ALARMS: u32 = 500;
 /// How long all forecasts together are good: samples are a minute apart.
@@ -130,8 +124,8 @@ fn past(history: &History, range: Range) -> Answer {
     let (from, to) = (range.from, range.to);
     let rows = i64::try_from(MOMENTS).unwrap_or(i64::MAX);
     let series = history.series(&range.unit, from, to, rows).map_err(unreadable)?;
-    let recent = history
-        .series(&range.unit, now() - WINDOW, now() + 1, ROWS)
+    let forecast = history
+        .memory_forecast(&range.unit, now() - WINDOW, now() + 1)
         .map_err(unreadable)?;
     let unit = (range.unit != HOST).then_some(range.unit.as_str());
     let mut alarms = Vec::new();
@@ -140,7 +134,7 @@ fn past(history: &History, range: Range) -> Answer {
         alarms.extend(events.map_err(unreadable)?.into_iter().map(PastAlarm::from));
     }
     alarms.sort_by_key(|alarm| alarm.at);
-    let forecast = forecast::of(&range.unit, &recent);
+    let forecast = forecast.as_ref().map(ForecastField::from);
     written(&PastDocument {
         alarms,
         forecast,
@@ -154,14 +148,14 @@ fn all_forecasts(history: &History) -> Answer {
         .ok()
         .and_then(|text| MemInfo::parse(&text).ok());
     let to = now() + 1;
-    let look = Look {
-        from: to - WINDOW,
-        to,
-        unit: None,
-        swap_total: memory.map(|memory| memory.swap_total).filter(|total| *total > 0),
-        units: UNITS,
-    };
-    written(&ForecastDocument::from_history(history, &look).map_err(unreadable)?)
+    let from = to - WINDOW;
+    let swap = memory.map(|memory| memory.swap_total);
+    let made = history.forecasts(from, to, None, swap).map_err(unreadable)?;
+    written(&ForecastDocument {
+        schema: "memmon.forecast/1",
+        window_seconds: WINDOW.unsigned_abs(),
+        forecasts: made.iter().map(ForecastField::from).collect(),
+    })
 }
 
 fn written(document: &impl Serialize) -> Answer {

@@ -1,4 +1,4 @@
-//! What changes limits, and how it is opened.
+//! What changes limits, and how it comes to be.
 
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,15 @@ pub(super) struct Hands {
     pub(super) reports: mpsc::Receiver<Report>,
 }
 
+/// [`Hands`], and what came of the leases that were found.
 pub(super) struct Opened {
     pub(super) hands: Hands,
     pub(super) corrupt: Vec<String>,
     pub(super) outcomes: Vec<Outcome>,
 }
 
-pub(super) fn open_hands(
+/// Opens the lease file, gives back what an earlier agent has left, and starts the task that talks to systemd.
+pub(super) fn open(
     options: &AgentOptions,
     config: &Config,
     mount: &Path,

@@ -3,6 +3,7 @@
 //! The order in which the loop looks at its sources is the order of urgency: the names of new cgroups, then
 //! pages of critical units, then what systemd answers, then the rest.
 
+mod ahead;
 mod alarms;
 mod bringing;
 mod chronicle;
@@ -13,6 +14,7 @@ mod hands;
 mod judge;
 mod limits;
 mod orders;
+mod outlooks;
 mod outside;
 mod own_memory;
 mod reflex;
@@ -36,7 +38,7 @@ mod web;
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -48,10 +50,11 @@ use self::{
     bringing::Bringing,
     chronicle::Chronicle,
     critical::Marks,
-    hands::{Hands, open_hands},
+    hands::Hands,
     judge::Judge,
     limits::Limits,
     orders::Reverting,
+    outlooks::Outlooks,
     outside::{Heard, Outside},
     reload::Reload,
     scan::Scans,
@@ -133,6 +136,7 @@ struct Agent {
     journal: Journal,
     marks: Marks,
     alarms: Alarms,
+    outlooks: Outlooks,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
     /// When the counters were read that the sums stand for.
@@ -193,7 +197,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         degraded
             .push("the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned());
     } else {
-        let opened = open_hands(&options, &config, &tree.mount, with_systemd)?;
+        let opened = hands::open(&options, &config, &tree.mount, with_systemd)?;
         corrupt = opened.corrupt;
         outcomes = opened.outcomes;
         hands = Some(opened.hands);
@@ -238,6 +242,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         journal: Journal::default(),
         marks: Marks::default(),
         alarms: Alarms::new(started),
+        outlooks: Outlooks::new(started),
         states: HashMap::new(),
         verified: "unverified",
         losses: verify::Losses::default(),

@@ -3,7 +3,12 @@
 //! It has a runtime of its own and gives way to the loop where CPUs are short: no client can take time from the
 //! reaction to a page. The loop hears from it by bounded channels and looks at them last.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 
@@ -94,6 +99,8 @@ impl Outside {
                     counters: Arc::clone(&counters),
                     programs: Arc::clone(&programs),
                     asks: to_show.clone(),
+                    tags: tags.clone(),
+                    regions: Mutex::default(),
                 };
                 let routes = http::routes(scraper.feed());
                 serving.serve(routes, hosts, &doors.reports, to_deliver.clone());

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     export::{
         dbus::{DumpRequest, ReportRequest},
-        json::report::{AgentField, RegionField, ReportDocument, UnitField},
+        json::{
+            forecast::ForecastField,
+            report::{AgentField, RegionField, ReportDocument, UnitField},
+        },
     },
     kernel::programs::Programs,
     runtime::report::{self, Figures},
@@ -136,6 +139,9 @@ impl Reporter {
             }),
             alarms: Some(view.alarms),
             regions: Some(tags.regions),
+            forecast: view
+                .forecasts
+                .map(|made| made.iter().map(ForecastField::from).collect()),
         })
     }
 

@@ -11,6 +11,7 @@ use crate::{
     decode::rfc3339,
     export::json::report::{AgentField, AlarmField, BlameField, LostField, StrategyField},
     policy::Situation,
+    record::Forecasts,
     runtime::report::{self, is_shown},
     source::proc,
 };
@@ -42,6 +43,8 @@ pub(super) struct View {
     pub(super) leases: Vec<Lease>,
     pub(super) alarms: Vec<AlarmField>,
     pub(super) strategies: Vec<StrategyField>,
+    /// `None`: nothing is stored to forecast from.
+    pub(super) forecasts: Forecasts,
     pub(super) attribution: &'static str,
     /// Without the tags, which somebody else owns.
     pub(super) agent: AgentField,
@@ -102,7 +105,13 @@ impl Agent {
                 .iter()
                 .flat_map(|hands| hands.executor.leases().cloned())
                 .collect(),
-            alarms: self.alarms.iter().map(|alarm| alarm.field(offset)).collect(),
+            alarms: self
+                .alarms
+                .iter()
+                .map(|alarm| alarm.field(offset))
+                .chain(self.outlooks.alarms().map(|alarm| alarm.field(offset)))
+                .collect(),
+            forecasts: self.outlooks.latest.clone(),
             strategies,
             attribution: self.attribution(),
             agent: AgentField {

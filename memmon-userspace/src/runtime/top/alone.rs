@@ -73,6 +73,7 @@ impl Alone {
             system,
             units,
             blame: Some(report::blame(&self.out)),
+            forecast: None,
             strategies: Vec::new(),
             attribution: "unverified",
             agent: None,

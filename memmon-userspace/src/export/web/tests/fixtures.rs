@@ -6,7 +6,7 @@ use crate::{
     export::json::report::{
         AgentField, AlarmField, BlameField, LimitsField, LostField, RegionField, SystemField, UnitField,
     },
-    policy::Situation,
+    policy::{AlarmKind, Situation},
 };
 
 pub(super) fn unit(name: &str, priority: Priority) -> UnitField {
@@ -22,6 +22,7 @@ pub(super) fn unit(name: &str, priority: Priority) -> UnitField {
         stall_seconds: Some(0.5),
         limits: LimitsField::default(),
         leases: Some(Vec::new()),
+        psi: None,
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn report() -> ReportDocument {
             kind: "kswapd",
             pages: 7,
         }]),
+        forecast: None,
         strategies: Vec::new(),
         attribution: "exact",
         agent: Some(AgentField {
@@ -66,6 +68,7 @@ pub(super) fn report() -> ReportDocument {
         alarms: Some(vec![AlarmField {
             id: "1-1".to_owned(),
             unit: "a.service".to_owned(),
+            kind: AlarmKind::SwapOut,
             severity: "critical",
             reason: "7 pages".to_owned(),
             since: "2026-01-02T03:00:00.000000Z".to_owned(),
