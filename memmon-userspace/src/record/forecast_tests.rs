@@ -92,7 +92,7 @@ fn what_runs_out_is_told_and_what_has_no_limit_or_is_gone_is_not() {
     let one = history
         .forecasts(end - 7200, end, Some("leak.service"), Some(256 * MIB))
         .expect("forecasts");
-    assert_eq!(one, [leak.clone()]);
+    assert_eq!(one.as_slice(), std::slice::from_ref(leak));
     // A host without swap has none that could be used up; in a time without samples there is nothing at all.
     for swap in [None, Some(0)] {
         let made = history.forecasts(end - 7200, end, None, swap).expect("forecasts");

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::Agent;
@@ -25,6 +26,9 @@ use crate::{
 /// Of a unit's limit, this share must be memory that reclaim cannot simply drop: 1/2. File cache fills every limit in
 /// the end, and nobody has to be told.
 const SOLID: u64 = 2;
+/// Forecasts that were not renewed for so many samples, and for this time, say nothing any more.
+const RENEWALS: u32 = 5;
+const OLD: Duration = Duration::from_secs(600);
 
 /// One alarm that is on.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +81,8 @@ pub(super) struct Outlooks {
     raised: u64,
     /// The last forecasts; `None`: nothing is stored to forecast from.
     pub(super) latest: Forecasts,
+    /// When they came.
+    heard: MonoTime,
     watched: BTreeMap<(Resource, Arc<str>), Watched>,
 }
 
@@ -95,6 +101,7 @@ impl Outlooks {
             started,
             raised: 0,
             latest: None,
+            heard: started,
             watched: BTreeMap::new(),
         }
     }
@@ -113,6 +120,7 @@ impl Outlooks {
         now: MonoTime,
     ) -> Vec<Told> {
         self.latest = made;
+        self.heard = now;
         let made: BTreeMap<(Resource, Arc<str>), &ResourceForecast> = self
             .latest
             .iter()
@@ -154,6 +162,16 @@ impl Outlooks {
         told
     }
 
+    /// Forgets forecasts that nobody has renewed for so long, and ends their alarms: a disk that hangs must not leave
+    /// one on for ever.
+    fn expire(&mut self, after: Duration, now: MonoTime) -> Vec<Told> {
+        if self.latest.is_none() || now.since(self.heard) < after {
+            return Vec::new();
+        }
+        self.latest = None;
+        self.end()
+    }
+
     /// Ends all alarms: nobody wants any.
     fn end(&mut self) -> Vec<Told> {
         let watched = std::mem::take(&mut self.watched);
@@ -182,10 +200,8 @@ fn end_reason(last: Option<&ResourceForecast>) -> &'static str {
 impl Agent {
     /// Looks whether there are new forecasts.
     pub(super) fn look_ahead(&mut self, snapshot: &HostSnapshot, now: MonoTime) {
+        let old = OLD.max(self.config.history.interval * RENEWALS);
         let told = if self.config.forecast.alarms {
-            let Some(made) = self.chronicle.forecasts() else {
-                return;
-            };
             let within = self.config.forecast.alarm_within.as_secs_f64();
             let (index, config) = (&self.observer.index, &self.config);
             let matters = |made: &ResourceForecast| match &made.unit {
@@ -194,12 +210,17 @@ impl Agent {
                 Some(unit) if is_solid(snapshot, unit, made.limit) => Matters::Yes,
                 Some(_) => Matters::Stays,
             };
-            self.outlooks.take(made, within, matters, now)
+            match self.chronicle.forecasts() {
+                Some(made) => self.outlooks.take(made, within, matters, now),
+                None => self.outlooks.expire(old, now),
+            }
         } else {
             if let Some(made) = self.chronicle.forecasts() {
-                self.outlooks.latest = made;
+                (self.outlooks.latest, self.outlooks.heard) = (made, now);
             }
-            self.outlooks.end()
+            let mut told = self.outlooks.expire(old, now);
+            told.extend(self.outlooks.end());
+            told
         };
         for told in told {
             match told {

@@ -112,6 +112,12 @@ fn alarms_end_when_the_unit_or_history_is_gone_or_nobody_wants_them() {
         .collect();
     assert!(matches!(told.as_slice(), [Told::Cleared(_, None)]), "{told:?}");
     let mut outlooks = raised();
+    let minutes = |minutes: u64| MonoTime(7 + minutes * 60_000_000_000);
+    assert_eq!(outlooks.expire(OLD, minutes(9)), []);
+    assert_eq!(outlooks.expire(OLD, minutes(10)).len(), 1);
+    assert_eq!(outlooks.latest, None, "what is old is not shown either");
+    assert_eq!(outlooks.expire(OLD, minutes(30)), []);
+    let mut outlooks = raised();
     assert_eq!(outlooks.end().len(), 1);
     assert_eq!(outlooks.end(), []);
 }
