@@ -32,6 +32,7 @@ mod checksum;
 mod execute;
 #[cfg(test)]
 mod fake_systemd;
+pub mod fault;
 mod journal;
 mod journal_lines;
 mod lease;
