@@ -2,6 +2,7 @@
 
 use super::cgroup_write::LimitFile;
 use super::execute::{Executor, Next, Want};
+use super::fault::{self, Point};
 use super::lease::{Lease, LeaseState, SystemdBefore};
 use super::measure;
 use super::outcome::{Outcome, StepResult};
@@ -94,6 +95,7 @@ impl Executor {
             ..lease.clone()
         };
         let recorded = self.record(official);
+        fault::at(Point::AfterOfficial);
         self.aim(id, then);
         let file = LimitFile::open(
             &self.root,

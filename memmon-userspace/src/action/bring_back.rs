@@ -4,6 +4,7 @@
 //! each it asks whether there is still room, so that no chunk pushes out what another has just brought in, or hits a
 //! limit.
 
+use super::fault::{self, Point};
 use crate::decode::pagemap;
 use crate::source::process::{ProcessError, ProcessHandle};
 use crate::source::process_memory::{PageRun, ProcessMemory};
@@ -84,6 +85,7 @@ fn fetch(
             }
         }
         memory.prefetch(&[chunk]).map_err(words)?;
+        fault::at(Point::BringBack);
         memory.touch(chunk).map_err(words)?;
     }
     // The page table has the last word.

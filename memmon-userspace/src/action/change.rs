@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cgroup_write::{CgroupWriteError, LimitFile};
 use super::execute::{Executor, Want};
+use super::fault::{self, Point};
 use super::journal::JournalError;
 use super::lease::{Lease, LeaseState};
 use super::outcome::{Outcome, StepResult, Timings};
@@ -80,7 +81,9 @@ impl Executor {
             return Ok(StepResult::DryRun);
         }
         let cgroup_only = matches!(lease.state, LeaseState::CgroupOnly { .. });
+        fault::at(Point::BeforeLease);
         self.record(lease)?;
+        fault::at(Point::AfterLease);
         let recorded_ns = nanos(self.now().since(start));
         let want = if self.options.systemd && !cgroup_only {
             Want::Official
@@ -98,6 +101,7 @@ impl Executor {
             self.revert(id, "the limit could not be written", true);
             return Err(error.into());
         }
+        fault::at(Point::AfterLimit);
         outcome.new = Some(file.value);
         outcome.timings = Some(Timings {
             recorded_ns,

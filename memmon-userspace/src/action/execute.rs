@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::fault::{self, Point};
 use super::journal::{Journal, JournalError, Recovered};
 use super::lease::Lease;
 use super::outcome::{Outcome, StepResult};
@@ -287,9 +288,11 @@ impl Executor {
     pub(super) fn forget(&mut self, id: LeaseId) {
         self.tasks.remove(&id);
         self.imagined.remove(&id);
+        fault::at(Point::BeforeLeaseEnd);
         if let Some(Err(error)) = self.journal.as_mut().map(|journal| journal.end(id)) {
             tracing::error!(lease = id.0, %error, "the lease has ended but the lease file still names it");
         }
+        fault::at(Point::AfterLeaseEnd);
     }
 }
 

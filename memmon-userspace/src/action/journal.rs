@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::os::fd::OwnedFd;
 
+use super::fault::{self, Point};
 use super::journal_lines::{Entry, LARGEST, encode, replay};
 use super::lease::Lease;
 use crate::policy::LeaseId;
@@ -126,15 +127,25 @@ impl Journal {
         let next = LeaseId(replay.highest.saturating_add(1));
         let mut journal = Self {
             dir: dir_fd,
-            path,
+            path: path.clone(),
             file,
             live,
             next,
             lines: 0,
             line: Vec::with_capacity(4096),
         };
-        // Always anew: a line cut short must not be continued, and the room ahead belongs to this file.
-        journal.rewrite()?;
+        // Anew if possible: a line cut short must not be continued, and the room ahead belongs to this file.
+        if let Err(error) = journal.rewrite() {
+            // What is on record can be put back all the same, which takes no room; what cannot be recorded is not done.
+            tracing::error!(%error, "going on with the lease file as it is");
+            let intact = if recovered.corrupt.is_some() {
+                0
+            } else {
+                replay.intact
+            };
+            journal.file.set_len(intact).map_err(failed("cut short"))?;
+            journal.lines = replay.lines;
+        }
         Ok((journal, recovered))
     }
 
@@ -178,8 +189,17 @@ impl Journal {
     /// If that could not be written: the lease counts as ended here, but a later start will look at it again.
     pub fn end(&mut self, id: LeaseId) -> Result<(), JournalError> {
         self.live.remove(&id);
-        if self.live.is_empty() || self.lines > DEAD_LINES + 4 * self.live.len() {
-            return self.rewrite();
+        let empty = self.live.is_empty();
+        if empty || self.lines > DEAD_LINES + 4 * self.live.len() {
+            match self.rewrite() {
+                Ok(()) => return Ok(()),
+                // No room for another file, and none is needed for an empty one.
+                Err(_) if empty && self.file.set_len(0).is_ok() => {
+                    self.lines = 0;
+                    return Ok(());
+                }
+                Err(error) => tracing::debug!(%error, "the lease file grows on"),
+            }
         }
         self.append(&Entry::Ended(id))
     }
@@ -244,6 +264,7 @@ impl Journal {
             AHEAD.max(2 * bytes.len() as u64),
         );
         file.sync_all()?;
+        fault::at(Point::LeaseFile);
         rustix::fs::renameat(&self.dir, TEMPORARY, &self.dir, NAME)?;
         rustix::fs::fsync(&self.dir)?;
         self.file = file;

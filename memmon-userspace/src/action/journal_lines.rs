@@ -63,6 +63,9 @@ pub(super) struct Replay {
     pub(super) live: BTreeMap<LeaseId, Lease>,
     pub(super) highest: u64,
     pub(super) cut_short: bool,
+    /// Bytes before the line that was cut short.
+    pub(super) intact: u64,
+    pub(super) lines: usize,
     pub(super) bad_line: Option<usize>,
 }
 
@@ -87,6 +90,10 @@ pub(super) fn replay(bytes: &[u8]) -> Replay {
             // Only the last line has no newline, and only a write that was cut short leaves such a one.
             None if complete.is_none() && begins_like_a_line(line) => replay.cut_short = true,
             None => replay.bad_line = replay.bad_line.or(Some(index + 1)),
+        }
+        if !replay.cut_short {
+            replay.intact += line.len() as u64;
+            replay.lines += 1;
         }
     }
     replay

@@ -233,3 +233,51 @@ proptest! {
         prop_assert!(replay(&bytes).live.is_empty());
     }
 }
+
+/// Nothing can take the place of the lease file: as if there were no room for another one.
+fn no_new_file(dir: &Path) {
+    fs::create_dir(dir.join("leases.json.new")).unwrap();
+}
+
+#[test]
+fn without_room_for_a_new_file_leases_end_in_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path()).unwrap();
+    no_new_file(dir.path());
+    let ids: Vec<LeaseId> = (0..2).map(|_| journal.next_id()).collect();
+    for id in &ids {
+        journal.record(lease(id.0, "a.service")).unwrap();
+    }
+    journal.end(ids[0]).unwrap();
+    assert_eq!(reopen(dir.path()).leases.len(), 1);
+    journal.end(ids[1]).unwrap();
+    assert!(bytes(dir.path()).is_empty());
+    journal.record(lease(journal.next.0, "b.service")).unwrap();
+    assert_eq!(reopen(dir.path()).leases.len(), 1);
+}
+
+#[test]
+fn without_room_for_a_new_file_the_next_start_finds_the_leases_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path()).unwrap();
+    let id = journal.next_id();
+    journal.record(lease(id.0, "a.service")).unwrap();
+    no_new_file(dir.path());
+    let whole = bytes(dir.path());
+    fs::write(dir.path().join(NAME), [&whole[..], &whole[..20]].concat()).unwrap();
+    let (mut journal, recovered) = Journal::open(dir.path()).unwrap();
+    assert!(
+        recovered.cut_short && recovered.leases.len() == 1,
+        "{recovered:?}"
+    );
+    assert_eq!(
+        bytes(dir.path()),
+        whole,
+        "half a line would make the next one unreadable"
+    );
+    let next = journal.next_id();
+    journal.record(lease(next.0, "b.service")).unwrap();
+    journal.end(id).unwrap();
+    let left = reopen(dir.path()).leases;
+    assert_eq!(left.iter().map(|lease| lease.id).collect::<Vec<_>>(), [next]);
+}

@@ -34,6 +34,7 @@ mod checksum;
 mod execute;
 #[cfg(test)]
 mod fake_systemd;
+pub mod fault;
 mod follow;
 mod journal;
 mod journal_lines;

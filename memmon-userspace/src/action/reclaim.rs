@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::fault::{self, Point};
 use super::systemd_props::is_unit_directory;
 use crate::decode::{Pressure, cgroup_file};
 use crate::source::cgroupfs::{CgroupDir, CgroupRoot, Text};
@@ -115,6 +116,7 @@ pub fn reclaim(root: &CgroupRoot, order: &Reclaim, stop: &AtomicBool) -> Reclaim
             }
         }
         let piece = left.min(PIECE);
+        fault::at(Point::Reclaim);
         match write(&dir, piece, order.swappiness) {
             Ok(()) => left -= piece,
             Err(Errno::AGAIN) => {

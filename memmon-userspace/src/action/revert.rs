@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cgroup_write::{CgroupWriteError, LimitFile};
 use super::execute::{Executor, Want};
+use super::fault::{self, Point};
 use super::lease::Lease;
 use super::outcome::{Outcome, StepResult};
 use crate::decode::Limit;
@@ -63,7 +64,9 @@ impl Executor {
                 .collect();
         };
         let first = !self.is_ending(id);
+        fault::at(Point::BeforeRevert);
         let (now, result) = self.revert_file(&lease, forced);
+        fault::at(Point::AfterRevert);
         if let (false, StepResult::Failed(_)) = (forced, &result) {
             return vec![told(&lease, None, cause.into(), result)];
         }

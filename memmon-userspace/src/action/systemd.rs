@@ -14,6 +14,7 @@ use zbus::names::InterfaceName;
 use zbus::{OwnedVariant, Variant};
 use zbus_systemd::systemd1::{ManagerProxy, UnitProxy};
 
+use super::fault::{self, Point};
 pub use super::systemd_jobs::{Job, Report, Restoration, SystemdError};
 use super::systemd_plan::{DropIn, DropInStep, UnitFacts};
 use super::systemd_props::{
@@ -178,10 +179,13 @@ impl Systemd {
                 OwnedVariant::from(to_property(*limit)),
             ));
         }
-        manager
+        fault::at(Point::BeforeSystemd);
+        let set = manager
             .set_unit_properties(unit.to_owned(), true, properties)
             .await
-            .map_err(|error| SystemdError::call("SetUnitProperties", unit, error))
+            .map_err(|error| SystemdError::call("SetUnitProperties", unit, error));
+        fault::at(Point::AfterSystemd);
+        set
     }
 
     /// Has systemd write the unit's limits to its cgroup now.
@@ -229,11 +233,13 @@ impl Systemd {
             }
         };
         if let Some(manager) = manager {
+            fault::at(Point::BeforeDropIn);
             for each in &restorations {
                 if let Err(error) = self.put_right(&each.drop_in) {
                     failed.insert(each.lease, error);
                 }
             }
+            fault::at(Point::AfterDropIn);
             let reload: Vec<&Restoration> = restorations.iter().filter(|each| each.reload).collect();
             if !reload.is_empty()
                 && let Err(error) = manager.reload().await
@@ -247,6 +253,7 @@ impl Systemd {
                 failed.extend(reload.iter().map(each_fails));
             }
         }
+        fault::at(Point::AfterReload);
         // All of them before the first answer: the last may have systemd write the limits of the others' units.
         for each in restorations.iter().filter(|each| each.apply) {
             if !failed.contains_key(&each.lease) {

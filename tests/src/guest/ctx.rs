@@ -38,7 +38,7 @@ impl Run {
     /// The cases to choose from.
     pub fn registry(&self) -> Vec<&'static Case> {
         match self.soak_minutes {
-            Some(_) => cases::soak::CASES.iter().collect(),
+            Some(_) => cases::long(),
             None => cases::all(),
         }
     }

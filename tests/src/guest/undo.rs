@@ -37,6 +37,8 @@ pub enum Undo {
     DaemonReload,
     /// Unmount a file system.
     Unmount(PathBuf),
+    /// Set the wall clock to so many seconds after boot time.
+    Clock(i64),
     /// Purge the package of memmon, and put the link in its program's place.
     Package,
 }
@@ -179,8 +181,25 @@ fn take(step: &Undo) -> Result<()> {
         Undo::ReadUnit(unit) => units::read_unit(unit),
         Undo::Unmount(path) => shell::run("umount", &["--lazy", &path.to_string_lossy()]).map(drop),
         Undo::Package => package::purge_and_link(),
+        Undo::Clock(offset) => {
+            let seconds = offset + clock(rustix::time::ClockId::Boottime);
+            shell::run("date", &["--set", &format!("@{seconds}")]).map(drop)
+        }
         Undo::DaemonReload => shell::run("systemctl", &["daemon-reload"]).map(drop),
     }
+}
+
+impl Undo {
+    /// Whatever the wall clock is set to after this, it comes back.
+    pub fn clock() -> Self {
+        let wall = clock(rustix::time::ClockId::Realtime);
+        Self::Clock(wall - clock(rustix::time::ClockId::Boottime))
+    }
+}
+
+/// Whole seconds of a clock.
+fn clock(id: rustix::time::ClockId) -> i64 {
+    rustix::time::clock_gettime(id).tv_sec
 }
 
 /// udev looks at a device whose swap was turned off, and while it has it open, the kernel refuses.

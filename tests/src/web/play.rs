@@ -12,7 +12,7 @@ use memmon::{
         AgentField, AlarmField, BlameField, LeaseField, LimitsField, LostField, PsiField, PsiLine,
         RegionField, ReportDocument, SystemField, UnitField,
     },
-    policy::Situation,
+    policy::{AlarmKind, Situation},
 };
 
 const GIB: u64 = 1 << 30;

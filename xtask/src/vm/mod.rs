@@ -176,11 +176,21 @@ const EVERYDAY: &[&str] = &[
     "clients.*",
 ];
 
-/// Cases that take a minute each and have little to do with the kernel: systemd 252 and 257 for the package, one of
-/// them for the whole story.
+/// Cases that take a minute or more each and have little to do with the kernel: systemd 252 and 257 for the package, one
+/// of them for the whole story, for the judgement and for an agent that is killed in the middle of it. The
+/// comparison (`strategies.compare-*`) is a measurement.
 const EVERYDAY_ON: &[(&str, &[&str])] = &[
     ("bookworm", &["package.*"]),
-    ("trixie", &["package.*", "story.*"]),
+    (
+        "trixie",
+        &[
+            "package.*",
+            "story.*",
+            "strategies.rising-load",
+            "strategies.observes-only",
+            "crash.*",
+        ],
+    ),
 ];
 
 /// Programs that tests on this machine use, ready to be run; the directory that holds them.

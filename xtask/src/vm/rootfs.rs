@@ -25,6 +25,8 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "procps",
     "python3",
+    // What `strategies.compare` puts beside memmon; see `NOT_AT_BOOT`.
+    "systemd-oomd",
 ];
 
 /// Files put into every root: (path, content).
@@ -98,8 +100,16 @@ const MASKED: &[&str] = &[
     "veritysetup.target",
 ];
 
-/// Started on demand only (over D-Bus), where a normal system starts them at boot.
-const NOT_AT_BOOT: &[&str] = &["multi-user.target.wants/systemd-logind.service"];
+/// What starts at boot on a normal system and is started on demand here: logind over D-Bus, systemd-oomd by the one
+/// case that is about it. oomd's settings go as well: no other case shall find a second policy, and with one systemd
+/// starts it.
+const NOT_AT_BOOT: &[&str] = &[
+    "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
+    "etc/systemd/system/multi-user.target.wants/systemd-oomd.service",
+    "etc/systemd/system/sockets.target.wants/systemd-oomd.socket",
+    "usr/lib/systemd/system/-.slice.d/10-oomd-root-slice-defaults.conf",
+    "usr/lib/systemd/system/user@.service.d/10-oomd-user-service-defaults.conf",
+];
 
 /// Programs that systemd runs at every daemon-reload, four seconds in emulation, for the sake of things a test
 /// machine has none of (fstab, LVM, credentials, …).
@@ -127,7 +137,7 @@ pub(crate) fn ensure(release: &str) -> Result<PathBuf> {
 /// Everything that decides what is in the image, in words; a change makes it anew.
 fn recipe(release: &str) -> String {
     // The number stands for what the code does besides.
-    format!("root 2 {release} {FREE_MIB} {PACKAGES:?} {FILES:?} {MASKED:?} {NOT_AT_BOOT:?} {GENERATORS}")
+    format!("root 3 {release} {FREE_MIB} {PACKAGES:?} {FILES:?} {MASKED:?} {NOT_AT_BOOT:?} {GENERATORS}")
 }
 
 fn running_as_root() -> Result<bool> {
@@ -190,9 +200,9 @@ fn customise(tree: &Path) -> Result<()> {
         link("/dev/null", &units.join(unit))?;
     }
     for want in NOT_AT_BOOT {
-        let path = tree.join("usr/lib/systemd/system").join(want);
-        // bookworm and trixie both have it; another release may not.
-        if path.is_symlink() {
+        let path = tree.join(want);
+        // Not every release has all of them.
+        if path.is_symlink() || path.is_file() {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }

@@ -190,6 +190,16 @@ impl Agent {
         found.with_context(|| format!("entries of that kind: {others:?}"))
     }
 
+    /// Every sentence of it since it was installed, the oldest first.
+    ///
+    /// # Errors
+    /// If journalctl fails.
+    pub fn said(&self) -> Result<Vec<String>> {
+        let unit = format!("_SYSTEMD_UNIT={}", self.unit.name());
+        let entries = self.since.entries(&[&unit])?;
+        Ok(entries.iter().map(|entry| entry.text().to_owned()).collect())
+    }
+
     /// Microseconds from a page's kernel timestamp to the limit in force, for every limit set since the agent
     /// was installed, the oldest first.
     ///

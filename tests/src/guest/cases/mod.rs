@@ -4,6 +4,8 @@
 
 pub mod bus;
 pub mod clients;
+pub mod compare;
+pub mod crash;
 pub mod culprits;
 pub mod faults;
 pub mod filters;
@@ -19,6 +21,7 @@ pub mod package;
 pub mod pages;
 pub mod reaction;
 pub mod reverts;
+pub mod scenario;
 pub mod self_test;
 pub mod smoke;
 pub mod soak;
@@ -30,7 +33,12 @@ pub mod zswap;
 
 use super::Case;
 
-/// Every case but the long ones, which `cargo xtask vm soak` runs: see [`soak`].
+/// The long cases, which `cargo xtask vm soak` runs.
+pub fn long() -> Vec<&'static Case> {
+    soak::CASES.iter().chain(crash::SOAK).collect()
+}
+
+/// Every other case.
 pub fn all() -> Vec<&'static Case> {
     [
         smoke::CASES,
@@ -45,6 +53,7 @@ pub fn all() -> Vec<&'static Case> {
         faults::CASES,
         bus::CASES,
         strategies::CASES,
+        crash::CASES,
         clients::CASES,
         tags::CASES,
         self_test::CASES,

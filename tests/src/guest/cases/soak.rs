@@ -123,6 +123,12 @@ fn units(ctx: &mut Ctx) -> Result<Outcome> {
         if first + BATCH == UNITS / 10 {
             warm = Some(memory.rss);
         }
+        // So that a run that is cut off has shown how far it came.
+        if (first + BATCH) % (10 * BATCH) == 0 {
+            let seconds = began.elapsed().as_secs_f64();
+            let value = json!({ "units": first + BATCH, "seconds": seconds, "rss_kib": memory.rss });
+            ctx.measure("soak_units", value)?;
+        }
         ensure!(
             warm.is_none_or(|warm| memory.rss <= warm + GROWTH_KIB),
             "the agent grew from {warm:?} to {} KiB by unit {first}",

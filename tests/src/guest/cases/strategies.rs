@@ -1,22 +1,13 @@
 //! The judgement: a rising load ends with the low unit reclaimed, the critical one spared, and everything back.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use memmon::decode::MemInfo;
 use serde_json::Value;
 
-use crate::{
-    guest::{
-        Case, Ctx, Outcome,
-        agent::{Agent, Setup, SwapLimit, leases},
-        shell,
-        undo::Undo,
-        units::Unit,
-        workload::{Hold, Workload},
-    },
-    workload::Fill,
+use super::{
+    compare,
+    scenario::{self, Alive, CRITICAL_MIB, Company, SLICE, swapped, wait_all_back},
 };
+use crate::guest::{Case, Ctx, Outcome, agent::leases, shell, units::Unit};
 
 /// This topic's cases.
 pub const CASES: &[Case] = &[
@@ -30,117 +21,59 @@ pub const CASES: &[Case] = &[
         run: observes_only,
         seconds: 180,
     },
+    Case {
+        name: "strategies.compare-memmon",
+        run: compare::with_memmon,
+        seconds: 600,
+    },
+    Case {
+        name: "strategies.compare-nothing",
+        run: compare::without,
+        seconds: 600,
+    },
+    Case {
+        name: "strategies.compare-oomd",
+        run: compare::with_oomd,
+        seconds: 600,
+    },
 ];
-
-const HISTORY: &str = "/var/lib/memmon";
-const CRITICAL_MIB: u64 = 64;
-
-/// The units of the scenario, without the load.
-struct Company {
-    critical: Workload,
-    high: Workload,
-    medium: Workload,
-    low: Workload,
-    agent: Agent,
-}
-
-/// A configuration whose critical situation begins so much above what is used now.
-fn config(above: f64, strategies: &str) -> Result<String> {
-    let text = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let used = MemInfo::parse(&text).context("parsing /proc/meminfo")?.ram_used();
-    let (high, critical) = (used + above / 2.0, used + above);
-    Ok(format!(
-        "[units]\n\"s-critical.service\" = \"critical\"\n\"s-high.service\" = \"high\"\n\
-         \"s-medium.service\" = \"medium\"\n\"s-low.service\" = \"low\"\n\"s-load.service\" = \"low\"\n\
-         [thresholds]\nram_high = {high:.3}\nram_critical = {critical:.3}\nhysteresis = 0.02\ndwell = \"2s\"\n\
-         [reaction]\nhold = \"3s\"\n[strategies]\ngrace = \"2s\"\ncool_down = \"3s\"\n{strategies}\n\
-         [history]\ninterval = \"1s\"\n"
-    ))
-}
-
-fn company(ctx: &Ctx, strategies: &str) -> Result<Company> {
-    ctx.swap_on_disk()?;
-    let hold = |mib| Hold {
-        fill: Fill::Random,
-        ..Hold::mib(mib)
-    };
-    let critical = ctx.workload("s-critical.service", &hold(CRITICAL_MIB))?;
-    let high = ctx.workload("s-high.service", &hold(24))?;
-    let medium = ctx.workload("s-medium.service", &hold(24))?;
-    let low = ctx.workload("s-low.service", &hold(128))?;
-    let agent = ctx.agent_installed(&Setup {
-        service: Setup::EVERY_SECOND,
-        ..Setup::default()
-    })?;
-    ctx.undo().note(&Undo::Remove(HISTORY.into()))?;
-    ctx.agent_config(&config(0.10, strategies)?)?;
-    agent.unit.start()?;
-    Ok(Company {
-        critical,
-        high,
-        medium,
-        low,
-        agent,
-    })
-}
-
-fn swapped(unit: &Unit) -> Result<u64> {
-    unit.cgroup()?.number("memory.swap.current")
-}
 
 fn report(args: &[&str]) -> Result<Value> {
     let text = shell::run("memmon", args)?;
     serde_json::from_str(&text).with_context(|| format!("memmon {args:?}: {text}"))
 }
 
-/// Twelve hundredths of RAM more: critical.
-fn load(ctx: &Ctx) -> Result<Workload> {
-    ctx.workload("s-load.service", &Hold::mib(128))
-}
-
 fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
-    let company = company(ctx, "")?;
-    let slice = Unit::named("system.slice");
-    let low_before = slice.cgroup()?.read("memory.low")?;
+    ctx.swap_on_disk()?;
+    let company = Company::start(ctx)?;
+    let agent = scenario::agent(ctx, "", "")?;
+    agent.unit.start()?;
+    let (before, alive) = (company.traces()?, Alive::now(&company)?);
     ctx.say("the company is up, the situation normal")?;
-    let load = load(ctx)?;
+    let load = scenario::load(ctx)?;
     ctx.wait("the low units are reclaimed", || {
         let taken = swapped(&company.low.unit)? + swapped(&load.unit)?;
         Ok((taken > 8 << 20).then_some(()))
     })?;
+    let critical = &company.critical.unit;
     ctx.wait("the critical unit is spared", || {
-        let low: u64 = company.critical.unit.cgroup()?.number("memory.low")?;
+        let low: u64 = critical.cgroup()?.number("memory.low")?;
         Ok((low >= CRITICAL_MIB / 2 * (1 << 20)).then_some(()))
     })?;
-    let granted = slice.cgroup()?.number("memory.low")?;
-    let needed = company.critical.unit.cgroup()?.number("memory.low")?;
+    let granted = Unit::named(SLICE).cgroup()?.number("memory.low")?;
+    let needed = critical.cgroup()?.number("memory.low")?;
     ensure!(
         granted >= needed,
         "the slice is granted {granted}, its critical unit {needed}"
     );
-    let journal = company.agent.unit.journal()?;
-    ensure!(
-        journal.contains("is asked first"),
-        "nobody was asked first: {journal}"
-    );
-    let asked = journal
-        .find("release_request")
-        .context("no request in the journal")?;
-    let taken = journal
-        .find("page_out")
-        .or_else(|| journal.find("reclaim_cache"))
-        .context("no reclaim in the journal")?;
-    ensure!(asked < taken, "taken before it was asked for: {journal}");
-    for (name, unit) in [
-        ("critical", &company.critical.unit),
-        ("high", &company.high.unit),
-        ("medium", &company.medium.unit),
-    ] {
+    let said = agent.said()?;
+    require_asked_first(&said)?;
+    for (name, unit) in company.units() {
         ctx.measure(&format!("swapped KiB of {name}"), swapped(unit)? >> 10)?;
     }
     ensure!(
-        swapped(&company.critical.unit)? == 0,
-        "pages of the critical unit went to swap: {journal}"
+        swapped(critical)? == 0,
+        "pages of the critical unit went to swap: {said:?}"
     );
     let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
     ensure!(
@@ -152,37 +85,48 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.say("low units were asked, then reclaimed; the critical one is spared")?;
 
     load.unit.stop()?;
-    company.low.unit.stop()?;
-    let mut seen = String::new();
-    ctx.wait_for(Duration::from_secs(60), "every limit is back", || {
-        let critical = company.critical.unit.cgroup()?.read("memory.low")?;
-        let slice = slice.cgroup()?.read("memory.low")?;
-        let leases = leases()?;
-        seen = format!("memory.low {critical}, of the slice {slice} (was {low_before}), leases {leases:?}");
-        Ok((leases.is_empty() && critical == "0" && slice == low_before).then_some(()))
-    })
-    .with_context(|| seen)?;
-    ctx.require_limit(&company.critical.unit, &SwapLimit::untouched())?;
-    let history = report(&["history", "--json", "--since", "1h"])?;
-    let of_kind = |kind: &str| {
+    wait_all_back(ctx, &company, &before)?;
+    alive.require(&company)?;
+    let stored = stored(ctx)?;
+    agent.stop()?;
+    Outcome::passed(stored)
+}
+
+/// Nobody is taken from before somebody was asked.
+pub(super) fn require_asked_first(said: &[String]) -> Result<()> {
+    let asked = said.iter().position(|text| text.contains("is asked first"));
+    let asked = asked.with_context(|| format!("nobody was asked: {said:?}"))?;
+    let taken = first_taken(said).with_context(|| format!("nothing was taken: {said:?}"))?;
+    ensure!(asked < taken, "taken before it was asked for: {said:?}");
+    Ok(())
+}
+
+/// The first sentence with which memory is taken.
+pub(super) fn first_taken(said: &[String]) -> Option<usize> {
+    let takes = |text: &String| {
+        ["page_out: ", "reclaim_cache: ", "compress: "]
+            .iter()
+            .any(|word| text.starts_with(word))
+    };
+    said.iter().position(takes)
+}
+
+/// What the history has of it, and what a replay says.
+fn stored(ctx: &Ctx) -> Result<String> {
+    let of_kind = |history: &Value, kind: &str| {
         let events = history["events"].as_array().into_iter().flatten();
         events.filter(|event| event["kind"] == kind).count()
     };
-    let (decisions, outcomes) = (of_kind("decision"), of_kind("outcome"));
-    ensure!(decisions > 0 && outcomes > 0, "not in the history: {history}");
-    shell::run(
-        "memmon",
-        &[
-            "record",
-            "--from-history",
-            "1h",
-            "/run/memmon-test/recording.jsonl",
-        ],
-    )?;
-    let simulated = shell::run("memmon", &["simulate", "/run/memmon-test/recording.jsonl"])?;
+    let (decisions, outcomes) = ctx.wait("decisions and outcomes are stored", || {
+        let history = report(&["history", "--json", "--since", "1h"])?;
+        let (decisions, outcomes) = (of_kind(&history, "decision"), of_kind(&history, "outcome"));
+        Ok((decisions > 0 && outcomes > 0).then_some((decisions, outcomes)))
+    })?;
+    let recording = "/run/memmon-test/recording.jsonl";
+    shell::run("memmon", &["record", "--from-history", "1h", recording])?;
+    let simulated = shell::run("memmon", &["simulate", recording])?;
     ensure!(simulated.contains("moments differ"), "{simulated}");
-    company.agent.stop()?;
-    Outcome::passed(format!(
+    Ok(format!(
         "{decisions} decisions and {outcomes} outcomes stored; {}",
         simulated.lines().last().unwrap_or_default()
     ))
@@ -190,8 +134,12 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
 
 /// `act = false`: the report says what would be done, and nothing is.
 fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
-    let company = company(ctx, "act = false")?;
-    let load = load(ctx)?;
+    ctx.swap_on_disk()?;
+    let company = Company::start(ctx)?;
+    let agent = scenario::agent(ctx, "act = false", "")?;
+    agent.unit.start()?;
+    let before = company.traces()?;
+    let load = scenario::load(ctx)?;
     let rows = ctx.wait("the report proposes to take from low units", || {
         let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
         let rows = document["strategies"].as_array().cloned().unwrap_or_default();
@@ -201,9 +149,9 @@ fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
         Ok(proposed.then_some(rows))
     })?;
     ensure!(leases()?.is_empty(), "a limit was changed: {:?}", leases()?);
-    let low = company.critical.unit.cgroup()?.read("memory.low")?;
-    ensure!(low == "0", "memory.low of the critical unit is {low}");
+    let now = company.traces()?;
+    ensure!(now == before, "changed: {:?}", now.unlike(&before));
     load.unit.stop()?;
-    company.agent.stop()?;
+    agent.stop()?;
     Outcome::passed(format!("{} strategies proposed, none carried out", rows.len()))
 }
