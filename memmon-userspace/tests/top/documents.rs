@@ -1,17 +1,34 @@
 //! Reports of a host on which a backup pushes a critical unit out.
 
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
+
 use serde_json::{Value, json};
 
-/// Something that goes on for `step` seconds.
+/// When all this begins.
+static START: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+
+/// So many seconds after the agent has started, which it did three hours ago.
+fn at(seconds: u64) -> String {
+    let started = *START - Duration::from_secs(3 * 3600 + 12 * 60);
+    humantime::format_rfc3339_micros(started + Duration::from_secs(seconds)).to_string()
+}
+
+/// The backup loses ever more, and from the third step on the critical unit has lost three pages, and no more.
 pub(crate) fn report(step: u64) -> Value {
     let alarm = step >= 3;
-    let lost = step.saturating_sub(2) * 3;
+    let lost = if alarm { 3 } else { 0 };
+    let backup = 9_000 + step * step / 8;
+    // Three hours and twelve minutes.
+    let now = 11_520;
     let units = [
         unit(
             "omnimind.service",
             "critical",
             4_200,
-            2 * lost.min(9),
+            lost / 3,
             lost,
             json!("max"),
         ),
@@ -20,24 +37,17 @@ pub(crate) fn report(step: u64) -> Value {
             "medium",
             610,
             24,
-            40 + 7 * step,
+            40 + step / 3,
             json!("max"),
         ),
         unit("omnimind-core.service", "high", 1_340, 0, 0, json!("max")),
         unit("omnimind-daemon.service", "high", 388, 0, 0, json!("max")),
-        unit(
-            "backup.service",
-            "low",
-            1_530,
-            310,
-            9_000 + 412 * step,
-            json!(536_870_912),
-        ),
+        unit("backup.service", "low", 1_530, 310, backup, json!(536_870_912)),
         unit("postgresql@15-main.service", "medium", 820, 64, 120, json!("max")),
         unit("systemd-journald.service", "observe", 46, 3, 12, json!("max")),
         unit("dbus.service", "observe", 5, 1, 2, json!("max")),
         unit("ssh.service", "observe", 9, 2, 5, json!("max")),
-        unit("session-4.scope", "observe", 71, 11, 30 + step, json!("max")),
+        unit("session-4.scope", "observe", 71, 11, 30 + step / 20, json!("max")),
         unit("cron.service", "observe", 3, 0, 1, json!("max")),
         unit("systemd-udevd.service", "observe", 14, 1, 3, json!("max")),
     ];
@@ -46,20 +56,20 @@ pub(crate) fn report(step: u64) -> Value {
         units[0]["leases"] = json!([{
             "property": "MemorySwapMax", "old": "max", "new": 0,
             "reason": "3 pages were swapped out by direct reclaim of backup.service",
-            "since": "2026-01-02T03:04:05.681000Z", "deadline": "2099-01-02T03:14:05.681000Z"
+            "since": at(now), "deadline": at(now + 600)
         }]);
         units[0]["limits"]["swap_max"] = json!(0);
     }
     let alarms = json!([{
         "id": "2f1c3a9d77-1", "unit": "omnimind.service", "severity": "critical",
         "reason": "3 pages of omnimind.service went to swap: backup.service reclaims directly",
-        "since": "2026-01-02T03:04:05.681000Z", "pages": lost, "region": "embeddings"
+        "since": at(now), "pages": lost, "region": "embeddings"
     }]);
     let mut blame = vec![
-        json!({"victim": "backup.service", "reclaimer": null, "kind": "kswapd", "pages": 9_000 + 400 * step}),
-        json!({"victim": "omnimind-frontend.service", "reclaimer": "backup.service", "kind": "direct", "pages": 40 + 7 * step}),
+        json!({"victim": "backup.service", "reclaimer": null, "kind": "kswapd", "pages": backup}),
+        json!({"victim": "omnimind-frontend.service", "reclaimer": "backup.service", "kind": "direct", "pages": 40 + step / 3}),
         json!({"victim": "postgresql@15-main.service", "reclaimer": "postgresql@15-main.service", "kind": "limit", "pages": 120}),
-        json!({"victim": "session-4.scope", "reclaimer": null, "kind": "kswapd", "pages": 30 + step}),
+        json!({"victim": "session-4.scope", "reclaimer": null, "kind": "kswapd", "pages": 30 + step / 20}),
     ];
     if lost > 0 {
         let pages = json!({"victim": "omnimind.service", "reclaimer": "backup.service", "kind": "direct", "pages": lost});
@@ -80,7 +90,7 @@ pub(crate) fn report(step: u64) -> Value {
         }],
         "attribution": "exact",
         "agent": {
-            "version": "0.1.0", "since": "2026-01-02T03:00:00.000000Z", "dry_run": false, "degraded": [],
+            "version": "0.1.0", "since": at(0), "dry_run": false, "degraded": [],
             "events_lost": {"records": 0, "overflow_pages": 0, "unattributed_pages": 0, "missed_events": 0},
             "tagged_processes": 1, "tagged_ranges": 2
         },

@@ -137,7 +137,15 @@ fn what_a_user_sees_in_a_small_terminal() {
         new: 0,
         reason: "3 pages were swapped out by direct reclaim of backup.service",
     });
-    let screen = rig.play(3..8, "1 ALARM");
+    rig.agent().plays(3);
+    rig.terminal.wait("1 ALARM");
+    rig.terminal.linger();
+    // The backup goes on losing pages.
+    let screen = rig.terminal.until("rates", |screen| {
+        let row = screen.lines().find(|line| line.starts_with("   backup.service"));
+        row.and_then(|row| row.split_whitespace().nth(4))
+            .is_some_and(|rate| rate != "0" && rate != "-")
+    });
     assert!(screen.contains("! CRITICAL omnimind.service"), "{screen}");
     let rows: Vec<&str> = screen.lines().filter(|line| line.contains(".service ")).collect();
     assert!(
@@ -322,8 +330,8 @@ fn the_agent_may_go_and_come_back() {
     rig.agent().hangs();
     rig.terminal.wait("the agent has not answered for");
     drop(rig.agent.take());
-    let screen = rig.terminal.wait("! NO REPORT for");
-    assert!(screen.contains("no agent is running"), "{screen}");
+    let screen = rig.terminal.wait("no agent is running");
+    assert!(screen.contains("! NO REPORT for"), "{screen}");
     assert!(
         screen.contains("backup.service"),
         "what was known stays:\n{screen}"
@@ -332,7 +340,7 @@ fn the_agent_may_go_and_come_back() {
 
     // Another one, which has counted less.
     let mut fresh = report(0);
-    fresh["agent"]["since"] = json!("2026-01-02T09:00:00.000000Z");
+    fresh["agent"]["since"] = json!("2026-01-02T03:00:00.000000Z");
     fresh["units"][0]["swapout_pages"] = json!(null);
     rig.agent = Some(Agent::start(&rig.bus, &fresh));
     let screen = rig
@@ -350,10 +358,7 @@ fn the_agent_may_go_and_come_back() {
         screen.contains("swapped out: 0 pages/s")
     });
     assert!(row("omnimind.service", &screen).contains("n/a"), "{screen}");
-    assert!(
-        !screen.contains("-9") && !row("backup.service", &screen).contains("k "),
-        "{screen}"
-    );
+    assert!(!row("backup.service", &screen).contains('-'), "{screen}");
     rig.terminal.press(&["4"]);
     let screen = rig.terminal.wait("the agent answers again");
     assert!(screen.contains("has started: rates begin anew"), "{screen}");

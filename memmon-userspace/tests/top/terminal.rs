@@ -147,6 +147,13 @@ impl Terminal {
         }
     }
 
+    /// Lets time pass, if somebody asks for screens: the history is to be seen on them.
+    pub(crate) fn linger(&self) {
+        if env::var_os(SCREENS).is_some() {
+            std::thread::sleep(Duration::from_secs(100));
+        }
+    }
+
     /// Writes the screen to `NAME.txt`, if somebody asks for screens.
     pub(crate) fn record(&self, name: &str) {
         if let Some(dir) = env::var_os(SCREENS) {

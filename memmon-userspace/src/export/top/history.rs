@@ -87,11 +87,11 @@ mod tests {
         let mut history = History::default();
         history.add(s(1), &gain(10, 1));
         history.add(s(2), &gain(30, 1));
-        history.add(s(17), &gain(5, 5));
-        assert_eq!(history.rates(s(17), 4), [Some(20.0), None, None, Some(1.0)]);
-        assert_eq!(history.rates(s(27), 2), [None, None]);
+        history.add(s(37), &gain(5, 5));
+        assert_eq!(history.rates(s(37), 4), [Some(20.0), None, None, Some(1.0)]);
+        assert_eq!(history.rates(s(57), 2), [None, None]);
         assert_eq!(
-            history.rates(s(17), 6),
+            history.rates(s(37), 6),
             [None, None, Some(20.0), None, None, Some(1.0)]
         );
     }

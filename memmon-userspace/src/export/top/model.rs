@@ -214,7 +214,9 @@ impl Model {
         let begun = |report: &Report| report.agent.as_ref().map(|agent| agent.since.clone());
         let before = self.report.as_ref();
         let same = before.filter(|before| begun(before) == begun(&report));
-        if let Some((since, _)) = self.lost.take() {
+        if let Some((since, _)) = self.lost.take()
+            && before.is_some()
+        {
             let gone = now.up.saturating_sub(since.up).as_secs();
             let text = format!("the agent answers again, after {}", text::span(gone));
             self.events.push(now, Weight::Notable, text);

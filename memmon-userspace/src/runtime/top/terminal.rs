@@ -12,7 +12,9 @@ use ratatui::{
         cursor::Show,
         event::{self, Event},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{
+            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+        },
     },
 };
 use rustix::process::{Signal, getpid, kill_process};
@@ -43,9 +45,12 @@ impl Screen {
         self.terminal.draw(draw).map(drop)
     }
 
-    /// Draws everything with the next [`Self::draw`].
+    /// Draws everything with the next [`Self::draw`]. Not `Terminal::clear`, which asks the terminal where the cursor
+    /// is: the thread that waits for keys would get the answer.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        execute!(stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 
     /// Gives the terminal back and stops this process; goes on when somebody continues it.

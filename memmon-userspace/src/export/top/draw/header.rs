@@ -148,7 +148,7 @@ fn state(model: &Model, report: &Report, width: usize) -> Line<'static> {
         .filter(|strategy| strategy.action.as_str() != "none")
         .count();
     if acting > 0 {
-        spans.push(Span::raw(format!("  {acting} proposed or done (2)")));
+        spans.push(Span::raw(format!("  strategies {acting} (view 2)")));
     }
     if model.held() > 0 {
         spans.push(Span::raw(format!(

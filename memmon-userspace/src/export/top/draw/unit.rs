@@ -84,7 +84,7 @@ fn facts(model: &Model, unit: &Unit, width: usize, now: &Moment) -> Vec<Line<'st
             Look::title(),
         ),
         text(format!(
-            "memory {}   min {}  low {}  high {}  max {}",
+            "memory {}, min={} low={} high={} max={}",
             known(unit.memory_bytes, text::size),
             limit("memory_min"),
             limit("memory_low"),
@@ -92,7 +92,7 @@ fn facts(model: &Model, unit: &Unit, width: usize, now: &Moment) -> Vec<Line<'st
             limit("memory_max"),
         )),
         text(format!(
-            "swap {}   max {}",
+            "swap {}, max={}",
             known(unit.swap_bytes, text::size),
             limit("swap_max")
         )),
@@ -105,7 +105,7 @@ fn facts(model: &Model, unit: &Unit, width: usize, now: &Moment) -> Vec<Line<'st
             super::units::rate(rates.map(|rates| rates.back)),
         )),
         text(format!(
-            "stalled in reclaim {}   PSI {}",
+            "stalled in reclaim {}, PSI {}",
             known(unit.stall_seconds, |seconds| format!("{seconds:.3} s")),
             known(unit.psi, psi),
         )),
@@ -127,7 +127,7 @@ fn facts(model: &Model, unit: &Unit, width: usize, now: &Moment) -> Vec<Line<'st
 fn psi(psi: Psi) -> String {
     let Psi { some, full } = psi;
     format!(
-        "some {:.1} {:.1} {:.1}  full {:.1} {:.1} {:.1} % of 10, 60, 300 s",
+        "some {:.1} {:.1} {:.1} full {:.1} {:.1} {:.1} % (10 60 300 s)",
         some.avg10, some.avg60, some.avg300, full.avg10, full.avg60, full.avg300
     )
 }
