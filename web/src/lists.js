@@ -9,8 +9,20 @@ export function alarms(facts) {
   const items = on.length ? on : [{ id: "", quiet: true }];
   keyed(list, items, (alarm) => alarm.id, makeAlarm, updateAlarm);
   list.querySelector("p.quiet:not([data-own])")?.remove();
+  announce(on);
   say(by("alarms-title"), total > 0 ? `Alarms (${total})` : "Alarms");
   document.title = total > 0 ? `(${total}) memmon` : "memmon";
+}
+
+let announced = "";
+
+/** Reads out which alarms there are when these change; not their counts, which change each second. */
+function announce(alarms) {
+  const ids = alarms.map(({ id }) => id).join(" ");
+  if (ids === announced) return;
+  const text = alarms.map(({ severity, unit }) => `${severity} alarm: pages of ${unit} go to swap.`).join(" ");
+  say(by("alarm-news"), text || "No alarm any more.");
+  announced = ids;
 }
 
 function makeAlarm(alarm) {

@@ -46,6 +46,8 @@ const cases = {
     demo.order("storm");
     await page.locator("#alarm-list .alarm", { hasText: CRITICAL }).waitFor();
     const shown = Math.round(performance.now() - began);
+    const news = page.getByRole("status").filter({ hasText: `critical alarm: pages of ${CRITICAL}` });
+    assert.equal(await news.count(), 1);
     await page.locator("#lease-list .lease", { hasText: "MemorySwapMax" }).waitFor();
     await page.locator("#blame-table tr", { hasText: CRITICAL }).waitFor();
     const out = row(page, CRITICAL).locator("td").nth(4);
@@ -55,6 +57,7 @@ const cases = {
     demo.order("calm");
     await page.getByText("No alarm:").waitFor();
     await page.getByText("None: every limit is as it was.").waitFor();
+    assert.equal(await page.locator("#alarm-news").innerText(), "No alarm any more.");
     assert.equal(await page.evaluate(() => window.marker), marker);
     assertClean(watched);
     return { alarm_shown_after_ms: shown };

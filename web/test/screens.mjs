@@ -9,8 +9,8 @@ const CALM = 50_000;
 const STORM = 35_000;
 
 const VIEWS = {
-  "web-light-wide": { colorScheme: "light", viewport: { width: 1280, height: 1000 } },
-  "web-dark-wide": { colorScheme: "dark", viewport: { width: 1280, height: 1000 } },
+  "web-light-wide": { colorScheme: "light", viewport: { width: 1280, height: 900 } },
+  "web-dark-wide": { colorScheme: "dark", viewport: { width: 1280, height: 900 } },
   "web-light-narrow": { colorScheme: "light", viewport: { width: 390, height: 844 } },
   "web-dark-narrow": { colorScheme: "dark", viewport: { width: 390, height: 844 } },
 };
@@ -34,10 +34,8 @@ export async function take({ server, dist, screens }) {
       await page.bringToFront();
       await page.waitForTimeout(1500);
       await page.screenshot({ path: join(screens, `${name}.png`) });
-      const down = name.endsWith("wide") ? "#units" : "#past";
-      await page.locator(down).evaluate((element) => element.scrollIntoView({ block: "start" }));
       if (name === "web-light-wide" || name === "web-dark-narrow") {
-        await page.selectOption("#past-unit", "omnimind.service");
+        if (name.endsWith("narrow")) await page.selectOption("#past-unit", "omnimind.service");
         await page.locator("#past").evaluate((element) => element.scrollIntoView({ block: "start" }));
         await page.waitForTimeout(1500);
         await page.screenshot({ path: join(screens, `${name}-history.png`) });
