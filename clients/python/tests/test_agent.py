@@ -127,6 +127,19 @@ def test_an_agent_that_comes_later_is_told(bus, start):
     wait_for("it is registered", lambda: client.run("guard.tagged"))
 
 
+def test_a_service_with_thousands_of_descriptors(bus, start):
+    agent, client = start(Agent, bus), start(Client, bus)
+    client.run("import os, resource; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]")
+    client.run("resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))")
+    if client.run("hard") < 1500:
+        pytest.skip("no process may open as many here")
+    # select(2) knows none above 1,023.
+    client.run("taken = [os.dup(0) for _ in range(1100)]")
+    client.run("guard = memmon.protect(bytearray(9000), 'a')")
+    assert client.run("guard.wait_tagged(10)") is True
+    assert agent.event()["label"] == "a"
+
+
 def test_a_refusal_is_said_and_keeps_the_lock(bus, start):
     start(Agent, bus, "--refuse", "1024 regions are the most")
     client = start(Client, bus)

@@ -139,6 +139,77 @@ def test_says_once_that_there_is_no_agent(caplog):
     assert "False True" in said
 
 
+OUT_OF_DESCRIPTORS = """
+import logging, os, resource, sys, time, memmon
+from memmon import _mm
+logging.basicConfig(stream=sys.stderr)
+memmon.protect(bytearray(100), "before").release() if {warm} else None
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+taken = []
+try:
+    while True: taken.append(os.dup(0))
+except OSError: pass
+buffer = bytearray(50 * 4096)
+guard = memmon.protect(buffer, "a")
+while not guard.refused: time.sleep(0.01)
+asked = []
+memmon.on_release(asked.append)
+first = memmon.watch_pressure()
+for number in taken: os.close(number)
+assert guard.locked, guard.status()
+print(guard.refused)
+guard.release()
+buffer.extend(b"x")
+assert memmon.protected_bytes() == _mm.locked_bytes() == 0
+print(first.path, first.why)
+os.environ["MEMORY_PRESSURE_WATCH"] = "/dev/null"
+print(memmon.watch_pressure().why)
+with memmon.protect(buffer, "b") as guard:
+    while not guard.refused or "Too many open files" in guard.refused[0]: time.sleep(0.01)
+    print(guard.refused[0])
+"""
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_without_descriptors_nothing_fails_or_leaks(warm):
+    code = OUT_OF_DESCRIPTORS.format(warm=warm)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    without, pressure, again, later = run.stdout.splitlines()
+    assert "not tagged: no connection to the" in without
+    assert pressure.startswith("None")
+    assert "Too many open files" in pressure
+    assert "switched off" in again, "it is tried again"
+    assert "no connection to the system bus" in later
+
+
+def test_an_interrupt_while_locking_leaves_nothing_locked(monkeypatch):
+    buffer, real = bytearray(64 * PAGE), _mm.mlock
+
+    def interrupted(pages):
+        real(pages)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_mm, "mlock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memmon.protect(buffer, "a")
+    monkeypatch.undo()
+    assert memmon.protected_bytes() == 0
+    buffer.extend(b"nobody keeps it from growing")
+
+
+def test_an_error_while_registering_leaves_nothing_locked(monkeypatch):
+    buffer, agent = bytearray(64 * PAGE), memmon._agent.agent()
+    monkeypatch.setattr(agent, "_wake_up", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        memmon.protect(buffer, "a")
+    monkeypatch.undo()
+    assert memmon.protected_bytes() == 0
+    agent._sweep()
+    assert not agent._tags
+    buffer.extend(b"nobody keeps it from growing")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="gives up CAP_IPC_LOCK, which only root has")
 def test_the_limit_on_locked_memory_is_named():
     """As an ordinary service: another uid, without CAP_IPC_LOCK."""

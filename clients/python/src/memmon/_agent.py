@@ -110,9 +110,8 @@ class Agent:
 
     # --- Called by the service's threads ---------------------------------------------------------------
 
-    def add(self, start: int, length: int, label: str) -> Tag:
+    def add(self, tag: Tag) -> None:
         """Has the range registered as soon as that can be; does not wait for it."""
-        tag = Tag(start, length, label)
         with self._changed:
             self._sweep()
             self._tags.add(tag)
@@ -121,7 +120,6 @@ class Agent:
             elif self._absent:
                 tag.state, tag.reason = ABSENT, self._absent
             self._wake_up()
-        return tag
 
     def remove(self, tag: Tag) -> None:
         """Takes the registration back. Takes no lock: the garbage collector may call this anywhere."""
@@ -152,15 +150,13 @@ class Agent:
 
     def _wake_up(self) -> None:
         if self._thread is None:
-            self._wake = socket.socketpair()
-            for end in self._wake:
-                end.setblocking(False)
             thread = threading.Thread(target=self._run, name="memmon-agent", daemon=True)
             try:
+                self._wake = self._wake or waker()
                 thread.start()
-            except RuntimeError as error:
-                # No more threads, or the interpreter is ending: no reason for the service to fail.
-                self._lose(f"no thread for the connection to the memmon agent: {error}")
+            except (OSError, RuntimeError) as error:
+                # No more descriptors or threads, or the interpreter is ending: no reason for the service to fail.
+                self._lose(f"no connection to the memmon agent: {error}")
                 return
             self._thread = thread
         else:
@@ -204,7 +200,10 @@ class Agent:
             retry = min(retry * 2, _LAST_RETRY)
             _drain(woken)
             if not self._anything_to_do():
-                select.select([woken], [], [])
+                # Not select(2), which knows no descriptor above 1,023.
+                poll = select.poll()
+                poll.register(woken, select.POLLIN)
+                poll.poll()
 
     def _anything_to_do(self) -> bool:
         with self._changed:
@@ -224,18 +223,21 @@ class Agent:
         for rule in rules:
             self._call(_Sent("AddMatch"), _BUS, "s", (rule,))
         self._call(_Sent("GetNameOwner"), _BUS, "s", (NAME,))
+        poll = select.poll()
+        for file in (conn.sock, woken):
+            poll.register(file, select.POLLIN)
         while True:
             self._send_what_is_due()
-            pause = None if self._ask_again is None else max(self._ask_again - time.monotonic(), 0)
-            ready, _, _ = select.select([conn.sock, woken], [], [], pause)
+            pause = None if self._ask_again is None else max(self._ask_again - time.monotonic(), 0) * 1000
+            ready = [number for number, _ in poll.poll(pause)]
             if self._ask_again is not None and time.monotonic() >= self._ask_again:
                 with self._changed:
                     # Their state stays until there is another answer.
                     self._todo.update(dict.fromkeys(self._limited & self._tags))
                     self._forget_limits()
-            if woken in ready:
+            if woken.fileno() in ready:
                 _drain(woken)
-            if conn.sock in ready:
+            if conn.sock.fileno() in ready:
                 self._receive(conn)
 
     def _receive(self, conn: DBusConnection) -> None:
@@ -383,6 +385,14 @@ class Agent:
         serial = next(self._conn.outgoing_serial)
         self._in_flight[serial] = sent
         self._conn.send(message, serial=serial)
+
+
+def waker() -> tuple[socket.socket, socket.socket]:
+    """Two ends: what is sent to the second wakes up whoever polls the first."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    return ends
 
 
 def _drain(woken: socket.socket) -> None:

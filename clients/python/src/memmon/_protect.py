@@ -60,11 +60,23 @@ class _Process:
     def take(self, ranges: list[PageRange]) -> str | None:
         """Locks all of the ranges and brings them in, or none: then returns why."""
         with self.lock, self._changing():
-            new = [part for one in ranges for part in self.pages.acquire(one)]
-            why = self._lock_new(new)
-            if why is not None:
+            counted: list[PageRange] = []
+            new: list[PageRange] = []
+            why: str | None = None
+            try:
                 for one in ranges:
-                    self.pages.release(one)
+                    new += self.pages.acquire(one)
+                    counted.append(one)
+                why = self._lock_new(new)
+            except BaseException:
+                # No memory for a list, or somebody has pressed Control-C.
+                _unlock(new)
+                why = "interrupted"
+                raise
+            finally:
+                if why is not None:
+                    for one in counted:
+                        self.pages.release(one)
             return why
 
     def give(self, ranges: list[PageRange]) -> None:
@@ -187,15 +199,26 @@ class Guard:
         self._bytes = sum(length for _, length in places)
         self._ranges = _mm.merged([_mm.outwards(*place) for place in places])
         self._held = process()
-        self._refusal = self._held.take(self._ranges) if self._ranges else None
-        if self._refusal is not None:
-            log.warning("%r is not locked: %s", label, self._refusal)
+        self._refusal: str | None = None
+        self._tags: list[_agent.Tag] = []
+        locked: list[PageRange] = []
         agent = _agent.agent()
-        self._tags = [agent.add(one.start, one.length, label) for one in self._ranges]
-        locked = self._ranges if self._refusal is None else []
+        # Before there is anything to undo: what follows may be interrupted anywhere.
         self._end = weakref.finalize(self, _collected, self._held, locked, agent, self._tags, pieces)
         # At the end of the process the kernel does all of this.
         self._end.atexit = False
+        try:
+            self._refusal = self._held.take(self._ranges) if self._ranges else None
+            if self._refusal is None:
+                locked += self._ranges
+            else:
+                log.warning("%r is not locked: %s", label, self._refusal)
+            self._tags += [_agent.Tag(one.start, one.length, label) for one in self._ranges]
+            for tag in self._tags:
+                agent.add(tag)
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Ends the protection. Pages that another guard protects as well stay locked. May be called again."""

@@ -67,7 +67,7 @@ fn registrations_follow_agent_and_bus() {
     });
     assert!(guards.iter().all(|guard| guard.status().locked));
     drop(guards.remove(0));
-    let second = Agent::start(&bus, "");
+    let mut second = Agent::start(&bus, "");
     let mut labels: Vec<String> = (0..18).map(|_| second.event().label).collect();
     labels.sort_unstable();
     let mut expected: Vec<String> = guards.iter().map(|guard| guard.label().to_owned()).collect();
@@ -75,11 +75,28 @@ fn registrations_follow_agent_and_bus() {
     assert_eq!(labels, expected);
     assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
 
-    // The bus goes with it, and comes back with one that refuses.
+    // Only the bus goes: the agent comes back with all it knows, and nothing is doubled or left.
+    assert_eq!(second.tags(), 18);
     bus.stop();
+    wait_for("the loss is noticed", || !guards[0].status().tagged);
+    drop(guards.remove(0));
+    bus.restart();
+    second.connect(&bus);
+    for _ in 0..18 {
+        let event = second.event();
+        assert!(event.untag, "taken back before anything is registered: {event:?}");
+    }
+    assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
+    let again: Vec<String> = (0..17).map(|_| second.event().label).collect();
+    assert!(guards.iter().all(|guard| again.contains(&guard.label().to_owned())));
+    assert_eq!(second.tags(), 17);
+    drop(guards.remove(0));
+    assert!(second.event().untag);
+    assert_eq!(second.tags(), 16);
+
+    // Another comes, and refuses.
     drop(second);
     wait_for("the loss is noticed", || !guards[0].status().tagged);
-    bus.restart();
     let third = Agent::start(&bus, "1024 regions are the most");
     wait_for("the refusal", || {
         guards[0].status().refused == ["not tagged: 1024 regions are the most"]

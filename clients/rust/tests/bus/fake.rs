@@ -1,10 +1,11 @@
 //! A bus of our own, and an agent on it that only keeps books.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -77,20 +78,26 @@ pub(crate) struct Event {
     pub(crate) label: String,
 }
 
-struct Manager {
+/// What outlives the bus, as the real agent's tags do.
+struct Books {
     last: u64,
+    tags: BTreeSet<u64>,
     refusal: String,
     events: mpsc::Sender<Event>,
 }
 
+struct Manager(Arc<Mutex<Books>>);
+
 #[interface(name = "org.omnimind.memmon1.Manager")]
 impl Manager {
-    fn tag_region(&mut self, start: u64, len: u64, label: String) -> fdo::Result<u64> {
-        if !self.refusal.is_empty() {
-            return Err(fdo::Error::LimitsExceeded(self.refusal.clone()));
+    fn tag_region(&self, start: u64, len: u64, label: String) -> fdo::Result<u64> {
+        let mut books = self.0.lock().expect("books");
+        if !books.refusal.is_empty() {
+            return Err(fdo::Error::LimitsExceeded(books.refusal.clone()));
         }
-        self.last += 1;
-        let id = self.last;
+        books.last += 1;
+        let id = books.last;
+        books.tags.insert(id);
         let event = Event {
             untag: false,
             id,
@@ -98,22 +105,28 @@ impl Manager {
             len,
             label,
         };
-        self.events.send(event).ok();
+        books.events.send(event).ok();
         Ok(id)
     }
 
-    fn untag_region(&self, id: u64) {
+    fn untag_region(&self, id: u64) -> fdo::Result<()> {
+        let mut books = self.0.lock().expect("books");
+        if !books.tags.remove(&id) {
+            return Err(fdo::Error::InvalidArgs(format!("no tag {id}")));
+        }
         let event = Event {
             untag: true,
             id,
             ..Event::default()
         };
-        self.events.send(event).ok();
+        books.events.send(event).ok();
+        Ok(())
     }
 }
 
 /// The agent. Leaves the bus with the value.
 pub(crate) struct Agent {
+    books: Arc<Mutex<Books>>,
     events: mpsc::Receiver<Event>,
     /// Units to ask for memory, and bytes; it leaves the bus when this is closed.
     requests: Option<UnboundedSender<(String, u64)>>,
@@ -123,12 +136,27 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn start(bus: &Bus, refusal: &str) -> Self {
         let (sender, events) = mpsc::channel();
-        let (requests, mut asked) = unbounded_channel();
-        let manager = Manager {
+        let books = Books {
             last: 0,
+            tags: BTreeSet::new(),
             refusal: refusal.to_owned(),
             events: sender,
         };
+        let mut agent = Self {
+            books: Arc::new(Mutex::new(books)),
+            events,
+            requests: None,
+            thread: None,
+        };
+        agent.connect(bus);
+        agent
+    }
+
+    /// Leaves the bus it was on, and goes to this one with all it knows.
+    pub(crate) fn connect(&mut self, bus: &Bus) {
+        self.leave();
+        let (requests, mut asked) = unbounded_channel::<(String, u64)>();
+        let manager = Manager(Arc::clone(&self.books));
         let address = bus.address.clone();
         let serve = async move {
             let conn = Builder::address(address.as_str())
@@ -149,15 +177,23 @@ impl Agent {
             }
             drop(conn);
         };
-        let thread = thread::spawn(move || {
+        self.requests = Some(requests);
+        self.thread = Some(thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(serve);
-        });
-        Self {
-            events,
-            requests: Some(requests),
-            thread: Some(thread),
+        }));
+    }
+
+    fn leave(&mut self) {
+        drop(self.requests.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
         }
+    }
+
+    /// How many regions are registered.
+    pub(crate) fn tags(&self) -> usize {
+        self.books.lock().expect("books").tags.len()
     }
 
     pub(crate) fn request_release(&self, unit: &str, bytes: u64) {
@@ -172,10 +208,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        drop(self.requests.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
+        self.leave();
     }
 }
 
