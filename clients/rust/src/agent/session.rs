@@ -101,12 +101,7 @@ async fn ask_bus(conn: &Connection, method: &str, argument: &str) -> zbus::Resul
         .await
 }
 
-async fn heard(
-    agent: &Agent,
-    conn: &Connection,
-    owner: &mut String,
-    message: &Message,
-) -> zbus::Result<()> {
+async fn heard(agent: &Agent, conn: &Connection, owner: &mut String, message: &Message) -> zbus::Result<()> {
     let header = message.header();
     if header.message_type() != Type::Signal {
         return Ok(());

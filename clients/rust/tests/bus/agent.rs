@@ -88,7 +88,11 @@ fn registrations_follow_agent_and_bus() {
     }
     assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
     let again: Vec<String> = (0..17).map(|_| second.event().label).collect();
-    assert!(guards.iter().all(|guard| again.contains(&guard.label().to_owned())));
+    assert!(
+        guards
+            .iter()
+            .all(|guard| again.contains(&guard.label().to_owned()))
+    );
     assert_eq!(second.tags(), 17);
     drop(guards.remove(0));
     assert!(second.event().untag);
