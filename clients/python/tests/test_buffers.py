@@ -147,9 +147,45 @@ def test_a_tensor_that_moved_is_reported():
     module = Module({"weight": tensor}, {})
     with memmon.protect(module, "model") as guard:
         assert not [why for why in guard.refused if "moved" in why]
+        assert guard.locked
         tensor.move()
-        [why] = [why for why in guard.refused if "moved" in why]
+        status = guard.status()
+        [why] = [why for why in status.refused if "moved" in why]
         assert why.startswith("weight moved in memory")
+        assert (status.locked, status.tagged) == (False, False), "the old memory is, and nobody needs it"
+
+
+def test_a_parameter_that_was_replaced_is_reported():
+    """As `load_state_dict(assign=True)` does: the old tensor has not moved, the module has another."""
+    module = Module({"weight": Tensor((1000,)), "bias": Tensor((10,))}, {})
+    with memmon.protect([module], "model") as guard:
+        module._parameters["weight"] = Tensor((1000,))
+        status = guard.status()
+        assert not status.locked
+        assert [why for why in status.refused if "[0].weight moved" in why], status.refused
+
+
+def test_a_model_that_moved_is_protected_again_when_next_used():
+    module = Module({"weight": Tensor((5000,))}, {})
+    model = memmon.ModelInUse(module, "model", idle=3600)
+    with model as first:
+        assert first.locked
+    with model as same:
+        assert same is first, "nothing has moved"
+    module._parameters["weight"] = Tensor((5000,))
+    with model as guard:
+        assert guard is not first
+        assert guard.locked
+        assert first.released
+        # Others are using it: what they have stays as it is.
+        module._parameters["weight"].move()
+        with model as other:
+            assert other is guard
+    module._parameters["weight"] = "no tensor at all"
+    with model as kept:
+        assert kept is guard, "this is no reason to fail an inference"
+    model.release()
+    assert memmon.protected_bytes() == 0
 
 
 def test_numpy_resized_behind_the_back_is_reported():

@@ -366,6 +366,30 @@ def test_a_model_is_locked_while_in_use_and_a_while_longer():
     assert new.released
 
 
+def test_without_threads_a_model_stays_protected_until_there_is_one():
+    code = (
+        "import logging, memmon, sys, threading, time\n"
+        "logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
+        "real = threading.Thread.start\n"
+        'def no_more(thread): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = no_more\n"
+        "model = memmon.ModelInUse(bytearray(4096), 'model', idle=0.01)\n"
+        "for _ in range(3):\n"
+        " with model: pass\n"
+        "assert model.guard.locked\n"
+        "print(memmon.watch_pressure())\n"
+        "threading.Thread.start = real\n"
+        "print(memmon.watch_pressure() == memmon.watch_pressure())\n"
+        "with model: pass\n"
+        "while model.guard is not None: time.sleep(0.01)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("models stay protected: no thread to let them go: can't start new thread") == 1
+    assert 'PressureSource(path=None, why="can\'t start new thread")' in run.stdout
+    assert run.stdout.endswith("True\n"), run.stdout
+
+
 def test_many_models_share_one_thread():
     models = [memmon.ModelInUse(bytearray(PAGE), f"m{i}", idle=0.05 + 0.01 * i) for i in range(10)]
 

@@ -36,9 +36,9 @@ class Status:
     resident_pages: int
     """Of those, how many are in RAM."""
     locked: bool
-    """All pages are locked, and all are in RAM."""
+    """All pages are locked, all are in RAM, and the buffers are still there."""
     tagged: bool
-    """All pages are registered with the agent, which raises an alarm if one is swapped."""
+    """All pages are registered with the agent, which tells if one is swapped, and the buffers are still there."""
     refused: tuple[str, ...]
     """Why something is not as asked for; empty if it is, or if the agent has not answered yet."""
     device_bytes: int = 0
@@ -270,20 +270,31 @@ class Guard:
         alive = not self.released and not self.inherited
         pages = sum(one.length for one in self._ranges) // _mm.PAGE
         resident = sum(map(_mm.resident, self._ranges)) if not self.released else 0
-        refused = list(self._why_not(pages, resident))
+        moved = self.moved()
+        refused = list(self._why_not(pages, resident, moved))
         return Status(
             label=self.label,
             bytes=self._bytes,
             pages=pages,
             resident_pages=resident,
-            locked=alive and self._refusal is None and 0 < pages == resident,
-            tagged=alive and bool(self._tags) and all(tag.state == _agent.TAGGED for tag in self._tags),
+            locked=alive and self._refusal is None and 0 < pages == resident and not moved,
+            tagged=alive
+            and not moved
+            and bool(self._tags)
+            and all(tag.state == _agent.TAGGED for tag in self._tags),
             refused=tuple(refused),
             device_bytes=self._device_bytes,
             devices=self._devices,
         )
 
-    def _why_not(self, pages: int, resident: int) -> list[str]:
+    def moved(self) -> list[str]:
+        """The parts whose bytes are elsewhere now, or gone: what is protected is the memory they left.
+
+        Names as in ``Status.refused``; empty after ``release``.
+        """
+        return [piece.name or "the buffer" for piece in _buffers.moved(self._host)]
+
+    def _why_not(self, pages: int, resident: int, moved: list[str]) -> list[str]:
         if self.released:
             return ["released"]
         if self.inherited:
@@ -296,7 +307,6 @@ class Guard:
             )
         reasons = {tag.reason for tag in self._tags if tag.state in {_agent.REFUSED, _agent.ABSENT}}
         found += [f"not tagged: {reason}" for reason in sorted(reasons)]
-        moved = [piece.name or "the buffer" for piece in self._host if piece.locate() != piece.place]
         if moved:
             found.append(f"{', '.join(moved)} moved in memory or changed size: release and protect again")
         return found
