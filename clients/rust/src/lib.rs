@@ -24,6 +24,7 @@ mod agent;
 mod agent;
 mod buffers;
 mod cgroup;
+mod fork;
 mod guard;
 mod history;
 mod in_use;

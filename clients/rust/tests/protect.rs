@@ -3,7 +3,10 @@
 use std::{
     fs,
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -247,6 +250,58 @@ fn many_threads_and_models() {
     wait_for("all are let go", || {
         models.iter().all(|model| model.status().is_none())
     });
+    assert_eq!(protected_bytes(), 0);
+}
+
+/// The child must find no lock held by a thread that it does not have.
+#[test]
+fn a_fork_while_another_thread_begins_a_use() {
+    let _turn = alone();
+    let model = InUse::new(vec![1u8; 8192 * PAGE], "model", Duration::from_secs(3600)).expect("usable");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                drop(model.enter());
+                model.release();
+            }
+        });
+        let hanging = (0..20).find(|number| {
+            // Without it, the other thread locks the model again and again, and with it, it only counts.
+            let inherited = (number % 2 == 0).then(|| model.enter());
+            // SAFETY: as below.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let fresh = model.status().is_none();
+                let own = model.enter();
+                drop(inherited);
+                let good = fresh && model.status().is_some_and(|status| status.locked);
+                drop(own);
+                model.release();
+                let good = good && model.status().is_none();
+                // SAFETY: always.
+                unsafe { libc::_exit(if good { 0 } else { 1 }) };
+            }
+            drop(inherited);
+            let end = Instant::now() + Duration::from_secs(20);
+            let mut status = 0;
+            // SAFETY: status is an int for the kernel to write to.
+            while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+                if Instant::now() > end {
+                    // SAFETY: the child has not been waited for, so the pid is its own.
+                    unsafe { libc::kill(child, libc::SIGKILL) };
+                    // SAFETY: as above.
+                    unsafe { libc::waitpid(child, &raw mut status, 0) };
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            status != 0
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(hanging, None, "a child hung, or saw what it should not");
+    });
+    model.release();
     assert_eq!(protected_bytes(), 0);
 }
 
