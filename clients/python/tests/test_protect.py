@@ -5,6 +5,7 @@ import gc
 import mmap
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -407,6 +408,40 @@ def test_many_models_share_one_thread():
     assert [thread.name for thread in threading.enumerate()].count("memmon-idle") == 1
 
 
+def test_a_report_that_does_not_come(tmp_path, monkeypatch):
+    program = tmp_path / "memmon"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(memmon._old_api, "_REPORT_TIMEOUT", 0.2)
+    with pytest.raises(memmon.AgentUnavailableError, match=r"memmon report: .*timed out"):
+        memmon.get_memory_report()
+    program.write_text("not a program at all")
+    with pytest.raises(memmon.AgentUnavailableError, match="memmon report: "):
+        memmon.get_memory_report()
+
+
+def test_a_bus_that_knows_nobody(tmp_path, monkeypatch):
+    """As the system bus of another container may: it refuses to say who this is."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+
+        def refuse():
+            connection, _ = listener.accept()
+            with connection:
+                while b"\n" not in connection.recv(4096):
+                    pass
+                connection.sendall(b"REJECTED\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+        with pytest.raises(memmon.AgentUnavailableError, match="no answer on the system bus"):
+            memmon.apply_strategy(dry_run=True)
+        thread.join()
+
+
 def test_the_old_functions():
     with pytest.raises(memmon.NotYoursError, match=r"lets no process lock another's memory.*memmon\.toml"):
         memmon.protect_memory_from_swap(1, 5)
@@ -418,6 +453,11 @@ def test_the_old_functions():
     assert memmon.get_critical_memory_size_mb() == pytest.approx(3, abs=0.1)
     guard.release()
     assert memmon.get_critical_memory_size_mb() == 0
+    for _ in range(5):
+        memmon.protect_memory_from_swap(mb=1).release()
+    kept = memmon.protect_memory_from_swap(mb=1)
+    assert memmon._old_api._kept == [kept], "what was released is not kept"
+    kept.release()
     with pytest.raises(memmon.AgentUnavailableError):
         memmon.get_memory_report()
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)

@@ -413,6 +413,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
 
     """
     from jeepney import DBusAddress, MessageFlag, MessageType, new_method_call  # noqa: PLC0415
+    from jeepney.auth import AuthenticationError  # noqa: PLC0415
     from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
     from jeepney.low_level import HeaderFields  # noqa: PLC0415
 
@@ -421,7 +422,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
     try:
         with open_dbus_connection("SYSTEM", auth_timeout=timeout) as conn:
             reply = conn.send_and_get_reply(message, timeout=timeout)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, AuthenticationError) as error:
         raise AgentUnavailableError(
             f"{member}: no answer on the system bus: {error}; `systemctl status memmon dbus` shows why"
         ) from error

@@ -75,7 +75,11 @@ def moved(pieces: list[Piece]) -> list[Piece]:
             parts[key] = dict(_tensors_of(module, name))
         tensor = parts[key].get(piece.name)
         # Most are what they were, and know where they are.
-        return piece.locate() if tensor is piece.hold else _or_none(lambda: _tensor(tensor, piece.name).place)()
+        return (
+            piece.locate()
+            if tensor is piece.hold
+            else _or_none(lambda: _tensor(tensor, piece.name, whole=False).place)()
+        )
 
     return [piece for piece in pieces if now(piece) != piece.place]
 
@@ -83,10 +87,14 @@ def moved(pieces: list[Piece]) -> list[Piece]:
 def _walk(obj: object, name: str, outer: frozenset[int]) -> Iterator[Piece]:
     if isinstance(obj, Region):
         piece = _region(obj, name)
+    elif isinstance(obj, _Part):
+        piece = _tensor(obj.tensor, name, whole=False)
     elif _is_tensor(obj):
         piece = _tensor(obj, name)
     elif _is_module(obj):
-        for part in _parts(_tensors_of(obj, name), outer | {id(obj)}):
+        found = _tensors_of(obj, name)
+        tensors = ((part, _Part(value) if _is_tensor(value) else value) for part, value in found)
+        for part in _parts(tensors, outer | {id(obj)}):
             yield part._replace(module=(obj, name))
         return
     elif (export := _Export.of(obj)) is not None:
@@ -257,6 +265,12 @@ def _array_interface(obj: object, name: str) -> Piece:
 # --- torch ----------------------------------------------------------------------------------------------
 
 
+class _Part(NamedTuple):
+    """A tensor that belongs to a module, which may have made it a view of a larger one."""
+
+    tensor: object
+
+
 def _is_tensor(obj: object) -> bool:
     return all(hasattr(obj, name) for name in ("data_ptr", "element_size", "stride", "device", "shape"))
 
@@ -272,7 +286,8 @@ def _tensors_of(module: Any, name: str) -> Iterator[tuple[str, object]]:  # noqa
         yield from ((prefix + part, tensor) for part, tensor in named if tensor is not None)
 
 
-def _tensor(tensor: Any, name: str) -> Piece:  # noqa: ANN401 - torch must not be imported
+def _tensor(tensor: Any, name: str, *, whole: bool = True) -> Piece:  # noqa: ANN401 - torch must not be imported
+    """With ``whole``, one with gaps is an error; else it stands for all from its first to its last byte."""
     device, kind = str(tensor.device), str(getattr(tensor.device, "type", tensor.device)).split(":")[0]
     layout = str(getattr(tensor, "layout", "torch.strided"))
     if not layout.endswith("strided"):
@@ -288,7 +303,11 @@ def _tensor(tensor: Any, name: str) -> Piece:  # noqa: ANN401 - torch must not b
 
     known = (int(tensor.data_ptr()), tuple(tensor.shape), tuple(tensor.stride()))
     shape, strides = [int(size) for size in known[1]], [int(step) * itemsize for step in known[2]]
-    place = _dense(tensor, name, known[0], shape, strides, itemsize)
+    if whole:
+        place = _dense(tensor, name, known[0], shape, strides, itemsize)
+    else:
+        offset, length = address_span(shape, strides, itemsize)
+        place = known[0] + offset, length
     if place[1] and not place[0]:
         raise ValueError(f"{_named(tensor, name)} has no storage (data_ptr() is 0)")
 
@@ -337,6 +356,15 @@ def dense_span(shape: Sequence[int], strides: Sequence[int] | None, itemsize: in
         if size > 1 and step < 0:
             offset += step * (size - 1)
     return offset, length
+
+
+def address_span(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
+    """As ``dense_span``, with whatever is in the gaps."""
+    if any(size == 0 for size in shape) or itemsize == 0:
+        return 0, 0
+    steps = [step * (size - 1) for step, size in zip(strides, shape)]
+    first = sum(step for step in steps if step < 0)
+    return first, sum(step for step in steps if step > 0) - first + itemsize
 
 
 def _or_none(read: Callable[[], Place | None]) -> Callable[[], Place | None]:
