@@ -29,6 +29,16 @@ def say(**what):
     print(json.dumps(what), flush=True)
 
 
+def same_user(sender):
+    """Whether a process has not changed users since it connected."""
+    # A connection of its own: waiting for an answer, jeepney throws away what else comes.
+    with open_dbus_connection("SYSTEM") as conn:
+        (pid,) = conn.send_and_get_reply(message_bus.GetConnectionUnixProcessID(sender)).body
+        (uid,) = conn.send_and_get_reply(message_bus.GetConnectionUnixUser(sender)).body
+    with open(f"/proc/{pid}/status") as file:
+        return f"\nUid:\t{uid}\t{uid}\t" in file.read()
+
+
 class Books:
     """What outlives the bus."""
 
@@ -48,6 +58,9 @@ class Books:
         if member == self.refused and self.refusal and self.refusals:
             self.refusals -= 1
             conn.send(new_error(message, f"{ERROR}.LimitsExceeded", "s", (self.refusal,)))
+        elif member in {"TagRegion", "UntagRegion"} and not same_user(sender):
+            text = "its connection is another user's: connect again after changing users"
+            conn.send(new_error(message, f"{ERROR}.AccessDenied", "s", (text,)))
         elif member == "TagRegion":
             self.last += 1
             start, length, label = message.body

@@ -140,6 +140,21 @@ def test_a_service_with_thousands_of_descriptors(bus, start):
     assert agent.event()["label"] == "a"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="changes its user, which only root may")
+def test_a_service_that_gives_up_root_connects_again(bus, start):
+    agent, client = start(Agent, bus), start(Client, bus)
+    client.run("first = memmon.protect(bytearray(9000), 'as root')")
+    assert client.run("first.wait_tagged(10)") is True
+    of_root = agent.event()
+    client.run("import os; os.setuid(65534)")
+    client.run("second = memmon.protect(bytearray(9000), 'as nobody')")
+    assert agent.event() == {"event": "untag", "id": of_root["id"]}
+    again = [agent.event() for _ in range(2)]
+    assert sorted(event["label"] for event in again) == ["as nobody", "as root"]
+    assert of_root["sender"] not in {event["sender"] for event in again}
+    assert client.run("second.wait_tagged(10) and first.wait_tagged(10)") is True
+
+
 def test_a_refusal_is_said_and_keeps_the_lock(bus, start):
     start(Agent, bus, "--refuse", "1024 regions are the most")
     client = start(Client, bus)

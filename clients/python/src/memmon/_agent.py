@@ -34,6 +34,7 @@ _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _IN_FLIGHT = 4
 # After so many seconds, what was refused for a limit is asked for again: others may have taken theirs back.
 _LIMITED_PAUSE = 10.0
+_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 _LIMITED = "org.freedesktop.DBus.Error.LimitsExceeded"
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0
 
@@ -105,6 +106,8 @@ class Agent:
         # Its process, 0 if the bus does not tell: another one knows nothing of what was registered.
         self._agent_pid = 0
         self._absent = ""
+        # Who connected. The agent refuses a process that has changed its user since.
+        self._uid = -1
         self._in_flight: dict[int, _Sent] = {}
         self._said_absent = False
 
@@ -216,6 +219,7 @@ class Agent:
 
         conn = self._conn = open_dbus_connection("SYSTEM", auth_timeout=5.0)
         self._in_flight.clear()
+        self._uid = os.geteuid()
         rules = (
             f"type='signal',sender='{_BUS[0]}',interface='{_BUS[2]}',member='NameOwnerChanged',arg0='{NAME}'",
             f"type='signal',sender='{NAME}',interface='{INTERFACE}',member='ReleaseRequested'",
@@ -267,23 +271,32 @@ class Agent:
         failed = message.header.message_type is MessageType.error
         error = str(fields.get(HeaderFields.error_name, ""))
         text = str(message.body[0]) if message.body else error
-        if sent.member == "GetNameOwner":
+        if sent.to_agent:
+            self._answered(sent, error if failed else None, text, None if failed else message.body)
+        elif sent.member == "GetNameOwner":
             self._owned_by("" if failed else message.body[0])
         elif sent.member == "GetConnectionUnixProcessID" and sent.owner == self._asked:
             self._greet(sent.owner, 0 if failed else message.body[0])
         elif sent.member == "AddMatch" and failed:
             raise ConnectionError(f"the bus refuses to tell about {NAME}: {text}")
-        elif sent.number is not None and failed and error in {_LIMITED, *_NOBODY}:
+
+    def _answered(self, sent: _Sent, error: str | None, text: str, body: tuple[Any, ...] | None) -> None:
+        """By the agent; ``error`` is ``None`` if it did as it was asked."""
+        if error == _DENIED and os.geteuid() != self._uid:
+            if sent.number is not None:
+                self._to_untag.append(sent.number)
+            raise ConnectionError("this process has changed its user, and connects again as the new one")
+        if sent.number is not None and error in {_LIMITED, *_NOBODY}:
             # Any other error says that there is no such tag any more.
             self._untag_later.append(sent.number)
             self._ask_again = self._ask_again or time.monotonic() + _LIMITED_PAUSE
-        elif sent.tag is not None and failed:
+        elif sent.tag is not None and body is not None:
+            self._settle(sent.tag, TAGGED, "", body[0])
+        elif sent.tag is not None:
             if error == _LIMITED:
                 self._limited.add(sent.tag)
                 self._ask_again = self._ask_again or time.monotonic() + _LIMITED_PAUSE
             self._settle(sent.tag, ABSENT if error in _NOBODY else REFUSED, text, None)
-        elif sent.tag is not None:
-            self._settle(sent.tag, TAGGED, "", message.body[0])
 
     def _forget_limits(self) -> None:
         self._limited.clear()
@@ -432,7 +445,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
     text = str(reply.body[0]) if reply.body else name
     if name in _NOBODY:
         raise AgentUnavailableError(f"{member}: no memmon agent is running: `systemctl start memmon`")
-    if name == "org.freedesktop.DBus.Error.AccessDenied":
+    if name == _DENIED:
         raise NotYoursError(f"{member}: {text}: only root may do this, for instance `memmon report --apply`")
     raise MemmonError(f"{member}: {text}")
 
