@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use log::warn;
+use rustix::process::geteuid;
 use tokio::task::JoinSet;
 use zbus::{Connection, Message, MessageStream, connection::Builder, fdo::Error as BusError, message::Type};
 
@@ -52,6 +53,8 @@ pub(super) async fn serve(agent: &Agent, address: Option<&str>) -> zbus::Result<
         Some(address) => Builder::address(address),
         None => Builder::system(),
     };
+    // Who connects. The agent refuses a process that has changed its user since.
+    let user = geteuid();
     let conn = builder.build().await?;
     let mut messages = MessageStream::from(&conn);
     let rules = [
@@ -83,6 +86,11 @@ pub(super) async fn serve(agent: &Agent, address: Option<&str>) -> zbus::Result<
             }
             Some(answer) = answers.join_next() => {
                 if let Ok(answer) = answer {
+                    if denied(&answer) && user != geteuid() {
+                        return Err(zbus::Error::Failure(
+                            "this process has changed its user, and connects again as the new one".to_owned(),
+                        ));
+                    }
                     settle(agent, answer);
                 }
             }
@@ -190,6 +198,14 @@ async fn send(conn: Connection, owner: String, epoch: u64, request: Request) -> 
         }
     };
     Answer { epoch, outcome }
+}
+
+fn denied(answer: &Answer) -> bool {
+    let error = match &answer.outcome {
+        Outcome::Tag(_, outcome) => outcome.as_ref().err(),
+        Outcome::Untag(_, outcome) => outcome.as_ref().err(),
+    };
+    matches!(error, Some(zbus::Error::FDO(error)) if matches!(**error, BusError::AccessDenied(_)))
 }
 
 fn settle(agent: &Agent, answer: Answer) {

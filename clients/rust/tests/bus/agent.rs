@@ -1,11 +1,53 @@
 //! Against an agent on a bus of its own.
 
-use std::time::Duration;
+use std::{panic, time::Duration};
 
 use crate::fake::{Agent, Bus, Event, wait_for};
 use memmon_client::{protect, protected_bytes, use_bus};
 
 const LONG: Duration = Duration::from_secs(20);
+
+/// A service that is started as root and gives it up, as many do.
+#[test]
+fn connects_again_after_a_change_of_user() {
+    // SAFETY: always.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root may change its user");
+        return;
+    }
+    let bus = Bus::start();
+    let agent = Agent::start(&bus, "");
+    let in_child = || {
+        use_bus(&bus.address);
+        let buffer = vec![0u8; 9000];
+        let first = protect(&buffer, "as root").expect("usable");
+        wait_for("it is registered", || first.status().tagged);
+        // SAFETY: takes and changes no memory.
+        let changed = unsafe { libc::setuid(65_534) } == 0;
+        let second = protect(&buffer, "as nobody").expect("usable");
+        wait_for("both are registered", || {
+            first.status().tagged && second.status().tagged
+        });
+        changed
+    };
+    // SAFETY: glibc keeps its allocator usable in the child, which uses nothing else that threads share, and ends
+    // without running the parent's destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let good = panic::catch_unwind(in_child).unwrap_or(false);
+        // SAFETY: always.
+        unsafe { libc::_exit(if good { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: status is an int for the kernel to write to.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "all is registered, as root and as nobody");
+    assert_eq!(agent.event().label, "as root");
+    assert!(agent.event().untag, "the first connection's");
+    let mut labels = [agent.event().label, agent.event().label];
+    labels.sort_unstable();
+    assert_eq!(labels, ["as nobody", "as root"]);
+}
 
 // One test, because the connection is one per process.
 #[test]

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -12,7 +13,7 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use zbus::{connection::Builder, fdo, interface};
+use zbus::{Connection, connection::Builder, fdo, interface, message::Header};
 
 /// A private bus. Ends with the value.
 pub(crate) struct Bus {
@@ -44,7 +45,7 @@ fn daemon(dir: &TempDir, address: &str) -> Child {
     let config = dir.path().join("bus.conf");
     let text = format!(
         "<busconfig><listen>{address}</listen><auth>EXTERNAL</auth><policy context=\"default\">\
-         <allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>"
+         <allow user=\"*\"/><allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>"
     );
     fs::write(&config, text).expect("a file");
     let mut daemon = Command::new("dbus-daemon")
@@ -58,6 +59,10 @@ fn daemon(dir: &TempDir, address: &str) -> Child {
     let stdout = daemon.stdout.take().expect("piped");
     BufReader::new(stdout).read_line(&mut line).expect("a line");
     assert!(line.starts_with("unix:"), "dbus-daemon said {line:?}");
+    // For processes that change their user, too.
+    for (path, mode) in [(dir.path().to_owned(), 0o755), (dir.path().join("bus"), 0o777)] {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("its own");
+    }
     daemon
 }
 
@@ -86,11 +91,42 @@ struct Books {
     events: mpsc::Sender<Event>,
 }
 
+/// Whether a process has not changed users since it connected.
+async fn same_user(conn: &Connection, header: &Header<'_>) -> fdo::Result<()> {
+    let bus = Some("org.freedesktop.DBus");
+    let sender = header.sender().expect("on a bus");
+    let ask = async |method| -> zbus::Result<u32> {
+        let reply = conn
+            .call_method(bus, "/org/freedesktop/DBus", bus, method, sender)
+            .await?;
+        reply.body().deserialize()
+    };
+    let (uid, pid) = (
+        ask("GetConnectionUnixUser").await?,
+        ask("GetConnectionUnixProcessID").await?,
+    );
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    if status.contains(&format!("\nUid:\t{uid}\t{uid}\t")) {
+        return Ok(());
+    }
+    Err(fdo::Error::AccessDenied(
+        "connect again after changing users".to_owned(),
+    ))
+}
+
 struct Manager(Arc<Mutex<Books>>);
 
 #[interface(name = "org.omnimind.memmon1.Manager")]
 impl Manager {
-    fn tag_region(&self, start: u64, len: u64, label: String) -> fdo::Result<u64> {
+    async fn tag_region(
+        &self,
+        start: u64,
+        len: u64,
+        label: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] conn: &Connection,
+    ) -> fdo::Result<u64> {
+        same_user(conn, &header).await?;
         let mut books = self.0.lock().expect("books");
         if !books.refusal.is_empty() {
             return Err(fdo::Error::LimitsExceeded(books.refusal.clone()));
