@@ -114,6 +114,38 @@ def test_memory_unmapped_under_the_guard():
     again.release()
 
 
+def test_shared_memory_is_said_to_be_unseen_by_the_agent():
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, 4 * PAGE) as shared, mmap.mmap(-1, 4 * PAGE, flags=private) as own:
+        with memmon.protect([shared, own], "both") as guard:
+            assert guard.locked, "it is locked all the same"
+            [why] = [why for why in guard.refused if "shared" in why]
+            assert why.startswith("not seen by the agent: 4 of 8 pages are shared memory (/dev/zero)")
+        with memmon.protect(own, "own") as guard:
+            assert not [why for why in guard.refused if "shared" in why]
+    file = os.memfd_create("weights")
+    os.ftruncate(file, 4 * PAGE)
+    with mmap.mmap(file, 4 * PAGE) as mapping, memmon.protect(memoryview(mapping)[: PAGE + 1], "memfd") as guard:
+        assert [why for why in guard.refused if "2 of 2 pages are shared memory (/memfd:weights)" in why]
+    os.close(file)
+
+
+def test_shared_memory_among_the_mappings():
+    text = (
+        "1000-3000 rw-p 00000000 00:00 0 \n"
+        "3000-5000 rw-s 00000000 00:01 7  /dev/zero (deleted)\n"
+        "5000-6000 rw-s 00000000 00:19 8  /dev/shm/a b\n"
+        "6000-7000 r--s 00000000 08:01 9  /var/lib/weights\n"
+        "7000-8000 rw-p 00000000 00:01 7  /memfd:x (deleted)\n"
+        "8000-9000 rw-s 00000000 00:01 7  /SYSV00000000 (deleted)\n"
+        "9000-a000 rw-s 00000000 00:01 7  /memfd:y (deleted)\n"
+    )
+    one = _mm.shared([_mm.PageRange(0x2000, 0x4000), _mm.PageRange(0x5000, 0x8000)], text)
+    assert one == (0x2000, {"/dev/zero", "/dev/shm/a b"})
+    assert _mm.shared([_mm.PageRange(0x7000, 0xA000)], text) == (0x2000, {"/SYSV00000000", "/memfd:y"})
+    assert _mm.shared([_mm.PageRange(0x1000, 0x3000)], text) == (0, set())
+
+
 def test_unlocked_and_paged_out_by_somebody_else_is_not_called_locked():
     with mmap.mmap(-1, 4 * PAGE) as mapping, memmon.protect(mapping, "a") as guard:
         assert guard.locked

@@ -133,6 +133,33 @@ def _resident_by_mincore(pages: PageRange) -> int:
 _MOST_SIGNIFICANT = 7 if sys.byteorder == "little" else 0
 
 
+_SHARED = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) ..[-x]s \S+ \S+ \d+ +((?:/dev/zero|/dev/shm/|/memfd:|/SYSV).*?)(?: \(deleted\))?$",
+    re.MULTILINE,
+)
+
+
+def shared(ranges: list[PageRange], maps: str | None = None) -> tuple[int, set[str]]:
+    """How many bytes of these pages are shared memory, and what it is called in /proc/self/maps.
+
+    Nobody's files but memory all the same: it goes to swap, but no process owns it. 0 where /proc does not tell.
+    """
+    if maps is None:
+        try:
+            with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+                maps = file.read()
+        except OSError:
+            return 0, set()
+    found, names = 0, set()
+    for first, last, name in _SHARED.findall(maps):
+        mapping = PageRange(int(first, 16), int(last, 16))
+        inside = sum(max(min(one.end, mapping.end) - max(one.start, mapping.start), 0) for one in ranges)
+        if inside:
+            found += inside
+            names.add(name)
+    return found, names
+
+
 def locked_bytes() -> int:
     """VmLck of this process, 0 where /proc does not tell."""
     try:

@@ -305,6 +305,12 @@ class Guard:
                 f"not locked: {pages - resident} of {pages} pages are not in RAM: they were unmapped, or "
                 "unlocked by somebody else"
             )
+        unseen, names = _mm.shared(self._ranges)
+        if unseen:
+            found.append(
+                f"not seen by the agent: {unseen // _mm.PAGE} of {pages} pages are shared memory "
+                f"({', '.join(sorted(names))}), which it cannot tell from anybody else's when it is swapped"
+            )
         reasons = {tag.reason for tag in self._tags if tag.state in {_agent.REFUSED, _agent.ABSENT}}
         found += [f"not tagged: {reason}" for reason in sorted(reasons)]
         if moved:
