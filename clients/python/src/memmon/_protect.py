@@ -247,12 +247,12 @@ class Guard:
     @property
     def locked(self) -> bool:
         """As ``Status.locked``."""
-        return self.status().locked
+        return self._locked(self._resident(), self.moved())
 
     @property
     def tagged(self) -> bool:
         """As ``Status.tagged``."""
-        return self.status().tagged
+        return self._tagged(self.moved())
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -267,9 +267,7 @@ class Guard:
 
     def status(self) -> Status:
         """What it has now. Residency is looked up in /proc, at some 30 ns per page."""
-        alive = not self.released and not self.inherited
-        pages = sum(one.length for one in self._ranges) // _mm.PAGE
-        resident = sum(map(_mm.resident, self._ranges)) if not self.released else 0
+        pages, resident = self._pages, self._resident()
         moved = self.moved()
         refused = list(self._why_not(pages, resident, moved))
         return Status(
@@ -277,15 +275,27 @@ class Guard:
             bytes=self._bytes,
             pages=pages,
             resident_pages=resident,
-            locked=alive and self._refusal is None and 0 < pages == resident and not moved,
-            tagged=alive
-            and not moved
-            and bool(self._tags)
-            and all(tag.state == _agent.TAGGED for tag in self._tags),
+            locked=self._locked(resident, moved),
+            tagged=self._tagged(moved),
             refused=tuple(refused),
             device_bytes=self._device_bytes,
             devices=self._devices,
         )
+
+    @property
+    def _pages(self) -> int:
+        return sum(one.length for one in self._ranges) // _mm.PAGE
+
+    def _resident(self) -> int:
+        return 0 if self.released else sum(map(_mm.resident, self._ranges))
+
+    def _locked(self, resident: int, moved: list[str]) -> bool:
+        alive = not self.released and not self.inherited
+        return alive and self._refusal is None and 0 < self._pages == resident and not moved
+
+    def _tagged(self, moved: list[str]) -> bool:
+        alive = not self.released and not self.inherited
+        return alive and bool(self._tags) and not moved and all(tag.state == _agent.TAGGED for tag in self._tags)
 
     def moved(self) -> list[str]:
         """The parts whose bytes are elsewhere now, or gone: what is protected is the memory they left.
@@ -329,9 +339,8 @@ class Guard:
         self.release()
 
     def __repr__(self) -> str:
-        pages = sum(one.length for one in self._ranges) // _mm.PAGE
         state = "released" if self.released else "refused" if self._refusal else "held"
-        return f"<memmon.Guard {self.label!r}: {self._bytes} bytes on {pages} pages, {state}>"
+        return f"<memmon.Guard {self.label!r}: {self._bytes} bytes on {self._pages} pages, {state}>"
 
 
 def _collected(
