@@ -267,9 +267,10 @@ class Guard:
 
     def status(self) -> Status:
         """What it has now. Residency is looked up in /proc, at some 30 ns per page."""
-        pages, resident = self._pages, self._resident()
-        moved = self.moved()
-        refused = list(self._why_not(pages, resident, moved))
+        pages, moved = self._pages, self.moved()
+        found = [] if self.released else list(map(_mm.residency, self._ranges))
+        resident, of_files = sum(one for one, _ in found), sum(one for _, one in found)
+        refused = self._why_not(pages, resident, of_files, moved)
         return Status(
             label=self.label,
             bytes=self._bytes,
@@ -304,7 +305,7 @@ class Guard:
         """
         return [piece.name or "the buffer" for piece in _buffers.moved(self._host)]
 
-    def _why_not(self, pages: int, resident: int, moved: list[str]) -> list[str]:
+    def _why_not(self, pages: int, resident: int, of_files: int, moved: list[str]) -> list[str]:
         if self.released:
             return ["released"]
         if self.inherited:
@@ -315,7 +316,8 @@ class Guard:
                 f"not locked: {pages - resident} of {pages} pages are not in RAM: they were unmapped, or "
                 "unlocked by somebody else"
             )
-        unseen, names = _mm.shared(self._ranges)
+        # Pages that are not in RAM do not tell, and the list of mappings can be long.
+        unseen, names = _mm.shared(self._ranges) if of_files or resident < pages else (0, set())
         if unseen:
             found.append(
                 f"not seen by the agent: {unseen // _mm.PAGE} of {pages} pages are shared memory "
