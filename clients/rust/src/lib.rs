@@ -28,6 +28,7 @@ mod fork;
 mod guard;
 mod history;
 mod in_use;
+mod maps;
 mod mm;
 mod pages;
 mod pressure;

@@ -73,6 +73,34 @@ fn locks_and_undoes() {
 }
 
 #[test]
+fn shared_memory_is_said_to_be_unseen_by_the_agent() {
+    let _turn = alone();
+    let (rights, kind) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: a new mapping, at an address the kernel chooses.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4 * PAGE, rights, kind, -1, 0) };
+    assert_ne!(address, libc::MAP_FAILED);
+    let region = Region {
+        address: address.addr(),
+        len: 4 * PAGE,
+    };
+    let status = protect_region(region, "shared").expect("usable").status();
+    assert!(status.locked, "it is locked all the same: {status:?}");
+    let why = "4 of 4 pages are shared memory (/dev/zero)";
+    assert!(status.refused.iter().any(|one| one.contains(why)), "{status:?}");
+    // SAFETY: the mapping from above, to which there are no references.
+    assert_eq!(unsafe { libc::munmap(address, 4 * PAGE) }, 0);
+    let own = vec![0u8; 4 * PAGE];
+    let status = protect(&own, "own").expect("usable").status();
+    assert!(
+        !status.refused.iter().any(|one| one.contains("shared")),
+        "{status:?}"
+    );
+}
+
+#[test]
 fn pages_of_neighbours_stay_locked_until_the_last_goes() {
     let _turn = alone();
     let (buffer, offset) = mapping(16);
@@ -257,7 +285,7 @@ fn many_threads_and_models() {
 #[test]
 fn a_fork_while_another_thread_begins_a_use() {
     let _turn = alone();
-    let model = InUse::new(vec![1u8; 8192 * PAGE], "model", Duration::from_secs(3600)).expect("usable");
+    let model = InUse::new(vec![1u8; 2048 * PAGE], "model", Duration::from_secs(3600)).expect("usable");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -275,10 +303,17 @@ fn a_fork_while_another_thread_begins_a_use() {
                 let fresh = model.status().is_none();
                 let own = model.enter();
                 drop(inherited);
-                let good = fresh && model.status().is_some_and(|status| status.locked);
+                let status = model.status();
                 drop(own);
                 model.release();
-                let good = good && model.status().is_none();
+                let (locked, let_go) = (
+                    status.as_ref().is_some_and(|status| status.locked),
+                    model.status().is_none(),
+                );
+                if !(fresh && locked && let_go) {
+                    eprintln!("in the child: {fresh} {let_go} {status:?}");
+                }
+                let good = fresh && locked && let_go;
                 // SAFETY: always.
                 unsafe { libc::_exit(if good { 0 } else { 1 }) };
             }
