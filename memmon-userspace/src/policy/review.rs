@@ -34,16 +34,7 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
-        let verdict = verdict(
-            snapshot,
-            state,
-            unit,
-            lease,
-            unrest.as_deref(),
-            swap_stays,
-            config,
-            now,
-        );
+        let verdict = verdict(snapshot, state, lease, unrest.as_deref(), swap_stays, config, now);
         swap_stays |=
             lease.property == Property::MemorySwapMax && matches!(verdict.action, Action::Keep { .. });
         actions.push(verdict);
@@ -76,7 +67,6 @@ fn keep(lease: &LeaseView, until: MonoTime, reason: String) -> Planned {
 fn verdict(
     snapshot: &Snapshot,
     state: &State,
-    unit: &Level,
     lease: &LeaseView,
     unrest: Option<&str>,
     swap_stays: bool,
@@ -111,10 +101,11 @@ fn verdict(
         if swap_stays {
             return keep(lease, lease.deadline, "MemorySwapMax has to be back first".into());
         }
-        if lease.old <= Limit::Bytes(unit.current) {
+        let usage = snapshot.chain.first().map_or(0, |unit| unit.current);
+        if lease.old <= Limit::Bytes(usage) {
             let reason = format!(
                 "usage {} is not below the old MemoryHigh {}",
-                Size(unit.current),
+                Size(usage),
                 lease.old
             );
             return keep(lease, lease.deadline, reason);
