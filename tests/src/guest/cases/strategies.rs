@@ -7,7 +7,7 @@ use super::{
     compare,
     scenario::{self, Alive, CRITICAL_MIB, Company, SLICE, swapped, wait_all_back},
 };
-use crate::guest::{Case, Ctx, Outcome, agent::leases, shell, units::Unit};
+use crate::guest::{Case, Ctx, Outcome, agent::leases, documents::document, shell, units::Unit};
 
 /// This topic's cases.
 pub const CASES: &[Case] = &[

@@ -102,11 +102,13 @@ async fn stored_history_comes_as_columns_with_its_forecast() {
         };
         let at = now - 90 * 60 + i64::from(minute) * 60;
         let samples = vec![sample(HOST), sample("a.service")];
-        store.tick(&Tick {
+        store
+            .tick(&Tick {
                 at,
                 samples,
                 swap_total: None,
-            }).unwrap();
+            })
+            .unwrap();
     }
     let alarm = |kind, at| Event {
         at,
