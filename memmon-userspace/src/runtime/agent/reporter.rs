@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     export::{
-        dbus::{DumpRequest, ReportRequest},
+        dbus::{DumpRequest, RangesRequest, ReportRequest},
         json::report::{AgentField, RegionField, ReportDocument, UnitField},
     },
     runtime::report::{self, Figures},
@@ -56,6 +56,10 @@ impl Reporter {
             match request {
                 ReportRequest::Report(answer) => drop(answer.send(self.report().await)),
                 ReportRequest::Dump(DumpRequest { uid, answer }) => drop(answer.send(self.dump(uid).await)),
+                ReportRequest::Ranges(RangesRequest { uid, answer }) => {
+                    let ranges = self.tags.ranges(uid).await;
+                    drop(answer.send(ranges.ok_or_else(|| "memmon is stopping".to_owned())));
+                }
             }
         }
     }
