@@ -104,7 +104,9 @@ pub enum TagError {
         limit: usize,
     },
     /// Too much of users that are no service's.
-    #[error("the users of this host have {limit} {what} together, which is the limit: the rest is for services")]
+    #[error(
+        "the users of this host have {limit} {what} together, which is the limit: the rest is for services"
+    )]
     OfPeople {
         /// The limit.
         limit: usize,

@@ -85,7 +85,10 @@ impl Tags {
         }
         let limit = self.limits.people.processes;
         if is_person(uid) && self.of_people().count() >= limit {
-            return Err(TagError::OfPeople { limit, what: "processes with tags" });
+            return Err(TagError::OfPeople {
+                limit,
+                what: "processes with tags",
+            });
         }
         let limit = self.limits.processes_per_user;
         if uid != 0 && self.of_user(uid).count() >= limit {
@@ -111,7 +114,10 @@ impl Tags {
         }
         let limit = limits.people.ranges;
         if is_person(uid) && with(self.of_people().map(ranges_of).sum()) > limit {
-            return Err(TagError::OfPeople { limit, what: "ranges" });
+            return Err(TagError::OfPeople {
+                limit,
+                what: "ranges",
+            });
         }
         let limit = limits.host.ranges;
         if with(self.ranges) > limit {
@@ -136,7 +142,10 @@ impl Tags {
         }
         let limit = self.limits.people.labels;
         if is_person(uid) && self.of_people().map(labels_of).sum::<usize>() >= limit {
-            return Err(TagError::OfPeople { limit, what: "labels" });
+            return Err(TagError::OfPeople {
+                limit,
+                what: "labels",
+            });
         }
         let limit = self.limits.host.labels;
         if self.processes.values().map(labels_of).sum::<usize>() >= limit {
