@@ -38,7 +38,7 @@ pub const TAG_RANGES: &str = "TAG_RANGES";
 pub const TAGGED: &str = "TAGGED";
 /// Array of `u64`, by process id modulo [`crate::page::FRONT_SLOTS`]: see [`crate::page::front_entry`].
 pub const TAG_FRONT: &str = "TAG_FRONT";
-/// Hash: [`crate::page::RegionKey`] to [`crate::page::RegionState`].
+/// Hash: label ([`crate::page::TagRange::label`]) to [`crate::page::RegionState`].
 pub const REGIONS: &str = "REGIONS";
 /// Per-CPU array of [`crate::page::page_total`].
 pub const PAGE_TOTALS: &str = "PAGE_TOTALS";

@@ -67,8 +67,10 @@ pub mod page_total {
     pub const OVERFLOW_PAGES: u32 = 1;
     /// Records dropped because the ring buffer was full.
     pub const RING_DROPS: u32 = 2;
+    /// Pages of folios that have more mappings than were looked at: some processes may not have been named.
+    pub const CUT_PAGES: u32 = 3;
     /// Number of totals.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// A page of a process was replaced by a swap entry (exact), or was written to swap (approximate).
@@ -150,18 +152,9 @@ pub struct ProcessTags {
 }
 pod!(ProcessTags, size = 16, align = 4);
 
-/// Key of the hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(C)]
-pub struct RegionKey {
-    /// As [`PageRecord::owner`].
-    pub owner: u64,
-    /// Process id.
-    pub tgid: u32,
-    /// As [`TagRange::label`].
-    pub label: u32,
-}
-pod!(RegionKey, size = 16, align = 8);
+/// Labels that can be counted at a time. Twice what the agent gives out: those of tags that are gone stay until it
+/// has taken them away.
+pub const REGIONS: u32 = 16_384;
 
 /// Hits of one region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,8 +192,12 @@ pub struct Unmapping {
     pub tgid: u32,
     /// Pages of the folio.
     pub pages: u32,
+    /// Pages of it, from the first on, that this unmapping is past: it goes through them in order.
+    pub past: u32,
+    /// No padding.
+    pub reserved: u32,
 }
-pod!(Unmapping, size = 56, align = 8);
+pod!(Unmapping, size = 64, align = 8);
 
 /// What the page-level programs must know about the running kernel besides
 /// [`KernelFacts`](crate::offsets::KernelFacts), likewise found in its BTF; [`ABSENT`] where it has no such thing.

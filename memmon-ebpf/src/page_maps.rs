@@ -9,8 +9,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use memmon_common::page::{
-    FRONT_SLOTS, PageFacts, ProcessTags, RegionKey, RegionState, TAG_RANGES as RANGES, TAGGED_PROCESSES,
-    TagRange, UNMAPPING_SLOTS, Unmapping, page_total,
+    FRONT_SLOTS, PageFacts, ProcessTags, REGIONS as LABELS, RegionState, TAG_RANGES as RANGES,
+    TAGGED_PROCESSES, TagRange, UNMAPPING_SLOTS, Unmapping, page_total,
 };
 
 /// Replaced by the agent before the object is loaded.
@@ -29,7 +29,11 @@ pub(crate) static TAGGED: HashMap<u32, ProcessTags> = HashMap::with_max_entries(
 pub(crate) static TAG_FRONT: Array<u64> = Array::with_max_entries(FRONT_SLOTS, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static REGIONS: HashMap<RegionKey, RegionState> = HashMap::with_max_entries(8_192, 0);
+pub(crate) static REGIONS: HashMap<u32, RegionState> = HashMap::with_max_entries(LABELS, 0);
+
+/// What stands in for all labels that found no room there.
+#[map]
+pub(crate) static REGION_OVERFLOW: Array<RegionState> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static PAGE_TOTALS: PerCpuArray<u64> = PerCpuArray::with_max_entries(page_total::COUNT, 0);

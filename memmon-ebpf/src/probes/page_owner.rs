@@ -120,6 +120,8 @@ pub(crate) fn page_unmap(ctx: FEntryContext) -> i32 {
         task: task.addr(),
         tgid,
         pages: pages as u32,
+        past: 0,
+        reserved: 0,
     };
     // SAFETY: map memory stays valid while the program runs; the slot is this thread's.
     unsafe { *slot = stash };
@@ -134,9 +136,24 @@ fn commit(ctx: &FExitContext, slot: *mut Unmapping, index: u64) {
     if index >= u64::from(stash.pages) {
         return;
     }
-    if stash.pages == 1 {
+    if index < u64::from(stash.past) {
+        // The kernel skipped the first program for the mapping it is in now: the slot is about an earlier one.
+        release(slot);
+        count_pages(page_total::UNKNOWN_PAGES, 1);
+        return;
+    }
+    if index + 1 == u64::from(stash.pages) {
         // It is in one place per mapping: nothing further can follow.
         release(slot);
+    } else {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the number of pages, which is as wide"
+        )]
+        // SAFETY: map memory stays valid while the program runs; the slot is this thread's.
+        unsafe {
+            (*slot).past = index as u32 + 1;
+        }
     }
     let address = stash.base.wrapping_add(index << PAGE_SHIFT);
     let label = tags::label_at(stash.tgid, address);

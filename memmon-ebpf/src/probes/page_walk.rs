@@ -18,8 +18,8 @@ const MAPPING_ANON: u64 = 1;
 /// Low bits of `rb_node.__rb_parent_color`.
 const COLOUR: u64 = 3;
 const PAGE_SHIFT: u32 = 12;
-/// Steps through the tree of mappings, three for each at most.
-const STEPS: u32 = 192;
+/// Steps through the tree of mappings: two for each one that may hold the folio, and some to get there.
+const STEPS: u32 = 768;
 /// Tagged ranges of one folio that are told apart: more than a huge page can touch.
 const RANGES: u32 = 520;
 /// What a loop's callback returns to go on, and to end it.
@@ -77,6 +77,8 @@ pub(crate) fn page_walk(ctx: BtfTracePointContext) -> i32 {
     repeat(STEPS, step, &mut walk);
     if walk.found == 0 {
         count_pages(page_total::UNKNOWN_PAGES, pages);
+    } else if walk.node != 0 {
+        count_pages(page_total::CUT_PAGES, pages);
     }
     0
 }
@@ -111,12 +113,18 @@ extern "C" fn step(_: u32, walk: *mut Walk) -> u64 {
     let chain = node.wrapping_sub(u64::from(page_fact!(chain_node)));
     let up = kread::load(chain, page_fact!(chain_parent)) & !COLOUR;
     let left = kread::load(chain, page_fact!(chain_left));
-    let right = kread::load(chain, page_fact!(chain_right));
+    let vma = kread::load(chain, page_fact!(chain_vma));
+    // What is to the right of a mapping begins no earlier than it does.
+    let right = if kread::load(vma, page_fact!(vma_pgoff)) < walk.folio.first.wrapping_add(walk.folio.pages) {
+        kread::load(chain, page_fact!(chain_right))
+    } else {
+        0
+    };
     let mut next = up;
     if walk.from == up {
         // Otherwise everything from here on lies before the folio.
         if kread::load(chain, page_fact!(chain_last)) >= walk.folio.first {
-            if let Some(page) = visit(&walk.folio, kread::load(chain, page_fact!(chain_vma))) {
+            if let Some(page) = visit(&walk.folio, vma) {
                 walk.found += 1;
                 told(page);
             }

@@ -9,15 +9,15 @@ use aya_ebpf::{
 use memmon_common::{
     event::{COMM_LEN, EventHeader, event_kind},
     page::{
-        FRONT_MORE, FRONT_SLOTS, PageRecord, RegionKey, RegionState, SEARCH_STEPS, TagRange, TagsGone,
-        front_slice, front_tgid, page_flag, page_total,
+        FRONT_MORE, FRONT_SLOTS, PageRecord, RegionState, SEARCH_STEPS, TagRange, TagsGone, front_slice,
+        front_tgid, page_flag, page_total,
     },
 };
 
 use crate::{
     kread::{self, Typed},
     maps::{atomic_add, atomic_exchange_if, setting},
-    page_maps::{PAGES, REGIONS, TAG_FRONT, TAG_RANGES, TAGGED, count_pages, page_fact},
+    page_maps::{PAGES, REGION_OVERFLOW, REGIONS, TAG_FRONT, TAG_RANGES, TAGGED, count_pages, page_fact},
 };
 
 const PAGE_SHIFT: u32 = 12;
@@ -145,12 +145,7 @@ pub(crate) fn report(ctx: &impl EbpfContext, page: &Page) {
     let now = unsafe { bpf_ktime_get_ns() };
     let mut suppressed = 0;
     if page.label != 0 {
-        let key = RegionKey {
-            owner,
-            tgid: page.tgid,
-            label: page.label,
-        };
-        match hit(&key, u64::from(page.pages), now) {
+        match hit(page.label, u64::from(page.pages), now) {
             Some(pages) => suppressed = pages,
             None if page_fact!(all) != 0 => {}
             None => return,
@@ -161,8 +156,8 @@ pub(crate) fn report(ctx: &impl EbpfContext, page: &Page) {
 
 /// Counts; the pages that went without a record if one is due.
 #[inline(always)]
-fn hit(key: &RegionKey, pages: u64, now: u64) -> Option<u64> {
-    let mut slot = REGIONS.get_ptr_mut(key);
+fn hit(label: u32, pages: u64, now: u64) -> Option<u64> {
+    let mut slot = REGIONS.get_ptr_mut(label);
     if slot.is_none() {
         const BPF_NOEXIST: u64 = 1;
         let empty = RegionState {
@@ -171,13 +166,15 @@ fn hit(key: &RegionKey, pages: u64, now: u64) -> Option<u64> {
             suppressed_pages: 0,
         };
         // May fail because another CPU was first: the look-up below tells.
-        let _ = REGIONS.insert(key, empty, BPF_NOEXIST);
-        slot = REGIONS.get_ptr_mut(key);
+        let _ = REGIONS.insert(label, empty, BPF_NOEXIST);
+        slot = REGIONS.get_ptr_mut(label);
     }
-    let Some(state) = slot else {
+    if slot.is_none() {
+        // Without a limit of their own they share one: records without end would push out those of others.
         count_pages(page_total::OVERFLOW_PAGES, pages);
-        return Some(0);
-    };
+        slot = REGION_OVERFLOW.get_ptr_mut(0);
+    }
+    let state = slot?;
     let interval = setting!(critical_interval_ns);
     // SAFETY: map memory stays valid while the program runs. Two CPUs may both find a record due: then there
     // are two, which is harmless; the counter is added to atomically.

@@ -1,5 +1,6 @@
 //! `/proc/PID/maps`: what is mapped where. And when a process started, from `/proc/PID/stat`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The mappings of a process at one moment.
@@ -10,6 +11,7 @@ pub struct Mappings(Vec<Mapping>);
 struct Mapping {
     start: u64,
     end: u64,
+    readable: bool,
     name: Arc<str>,
 }
 
@@ -28,6 +30,16 @@ impl Mappings {
         let mapping = self.0.get(behind.checked_sub(1)?)?;
         (address < mapping.end).then_some(&mapping.name)
     }
+
+    /// The parts of `range` that are mapped and may be read, by address.
+    pub fn readable(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let first = self.0.partition_point(|mapping| mapping.end <= range.start);
+        self.0[first..]
+            .iter()
+            .take_while(move |mapping| mapping.start < range.end)
+            .filter(|mapping| mapping.readable)
+            .map(move |mapping| mapping.start.max(range.start)..mapping.end.min(range.end))
+    }
 }
 
 fn line(line: &str) -> Option<Mapping> {
@@ -36,6 +48,7 @@ fn line(line: &str) -> Option<Mapping> {
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
+        readable: rest.starts_with('r'),
         name: name(rest).into(),
     })
 }

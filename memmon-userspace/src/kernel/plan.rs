@@ -24,6 +24,9 @@ pub(super) struct Candidate {
     pub(super) program: &'static str,
     /// The index of the folio argument is appended to the name as `_N`.
     pub(super) by_index: bool,
+    /// How many arguments the function must have for the program to read them, and its result behind them, right;
+    /// `None` if the program relies on no number.
+    pub(super) parameters: Option<usize>,
 }
 
 /// A job to be done in the kernel, and the ways of doing it, best first.
@@ -52,6 +55,7 @@ pub(super) const fn tp(target: &'static str, program: &'static str) -> Candidate
         target,
         program,
         by_index: false,
+        parameters: None,
     }
 }
 
@@ -61,6 +65,7 @@ const fn fentry(target: &'static str, program: &'static str) -> Candidate {
         target,
         program,
         by_index: true,
+        parameters: None,
     }
 }
 
@@ -240,6 +245,8 @@ pub struct Facts {
     pub tracepoints: BTreeSet<String>,
     /// Functions of [`targets`] that exist, with the index of their folio (or page) argument.
     pub functions: BTreeMap<String, Option<u32>>,
+    /// How many arguments each of those has.
+    pub parameters: BTreeMap<String, usize>,
     /// Why no fentry program can be loaded, if that is known beforehand.
     pub no_fentry: Option<String>,
 }
@@ -348,8 +355,17 @@ fn usable(candidate: &Candidate, facts: &Facts) -> Result<String, String> {
             if let Some(reason) = &facts.no_fentry {
                 return Err(reason.clone());
             }
+            let arguments = facts.parameters.get(target).copied();
             match facts.functions.get(target) {
                 None => Err(format!("no function {target} in BTF")),
+                Some(_) if candidate.parameters.is_some() && arguments != candidate.parameters => {
+                    let words = |count: Option<usize>| count.map_or("unknown".to_owned(), |n| n.to_string());
+                    Err(format!(
+                        "{target} has another number of arguments ({}) than was foreseen ({})",
+                        words(arguments),
+                        words(candidate.parameters)
+                    ))
+                }
                 Some(_) if !candidate.by_index => Ok(candidate.program.to_owned()),
                 Some(Some(index @ (0 | 1))) => Ok(format!("{}_{index}", candidate.program)),
                 Some(Some(index)) => Err(format!(

@@ -18,6 +18,9 @@ fn complete() -> Facts {
             }
         }
     }
+    for (function, count) in [("swap_duplicate", 1), ("folio_dup_swap", 2)] {
+        facts.parameters.insert(function.to_owned(), count);
+    }
     facts
 }
 
@@ -137,6 +140,17 @@ fn the_function_that_takes_the_reference_decides_the_program() {
     facts.functions.remove("swap_duplicate");
     let folio = ("page_commit_folio".to_owned(), "folio_dup_swap");
     assert_eq!(page_hook(&facts, pages::PAGE_COMMIT), Ok(folio));
+    facts.parameters.insert("folio_dup_swap".to_owned(), 3);
+    let reason = page_hook(&facts, pages::PAGE_COMMIT).expect_err("its result is not where it was foreseen");
+    assert!(
+        reason.contains("folio_dup_swap has another number of arguments (3)"),
+        "{reason}"
+    );
+    facts.parameters.remove("folio_dup_swap");
+    assert!(
+        page_hook(&facts, pages::PAGE_COMMIT).is_err(),
+        "nor is it guessed at"
+    );
     facts.functions.remove("folio_dup_swap");
     let reason = page_hook(&facts, pages::PAGE_COMMIT).expect_err("neither is there");
     assert!(

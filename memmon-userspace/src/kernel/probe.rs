@@ -70,6 +70,9 @@ pub fn facts(btf: &Btf) -> Facts {
                 if btf.has_function(target) {
                     let index = btf.parameter_pointing_at(target, &["folio", "page"]);
                     facts.functions.insert(target.to_owned(), index);
+                    facts
+                        .parameters
+                        .extend(btf.parameters(target).map(|count| (target.to_owned(), count)));
                 }
             }
         }

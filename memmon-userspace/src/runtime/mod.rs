@@ -9,6 +9,7 @@ pub mod report;
 pub mod self_test;
 pub mod signals;
 pub mod survey;
+mod tagged_ranges;
 pub mod top;
 pub mod trace;
 mod trace_pages;

@@ -205,6 +205,9 @@ pub async fn trace(
     };
     // First, so that the walk at the tracepoint runs before the program that tells that a folio was written.
     let mut pages = options.pages.then(|| PageTrace::open(sink)).flatten();
+    if let Some(pages) = &mut pages {
+        pages.know_tags().await;
+    }
     let mut observer = Observer::open(Options {
         emit_all: true,
         sizes,

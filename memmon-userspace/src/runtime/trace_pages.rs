@@ -4,8 +4,9 @@ use std::{io, ops::Range};
 
 use aya::maps::MapError;
 
-use super::{mapping_names::MappingNames, trace::Sink};
+use super::{mapping_names::MappingNames, tagged_ranges::TaggedRanges, trace::Sink};
 use crate::{
+    action::systemd::Bus,
     attribute::{PageJoin, Piece},
     decode::{PageEvent, PageOut, SwapOut, decode_page},
     export::json::trace::PageField,
@@ -26,6 +27,9 @@ pub(super) struct PageTrace {
     ring: Ring,
     join: PageJoin,
     names: MappingNames,
+    tagged: TaggedRanges,
+    /// How often the kernel had skipped one of the programs when records were last taken over.
+    missed: u64,
 }
 
 impl PageTrace {
@@ -64,7 +68,14 @@ impl PageTrace {
             ring,
             join: PageJoin::default(),
             names: MappingNames::new(Proc::default()),
+            tagged: TaggedRanges::ask(Bus::System),
+            missed: 0,
         })
+    }
+
+    /// Waits until the agent, if one runs, has told what is tagged, but not for long.
+    pub(super) async fn know_tags(&mut self) {
+        self.tagged.wait().await;
     }
 
     /// How process and address are found, as in JSON.
@@ -85,12 +96,16 @@ impl PageTrace {
 
     /// Takes over the waiting records of pages that left their process within `times`.
     pub(super) fn take(&mut self, times: &Range<u64>) {
+        // A program that was skipped may have left the one after it with an earlier process's address.
+        let missed = self.probes.recursion_misses();
+        let certain = missed == std::mem::replace(&mut self.missed, missed);
         let join = &mut self.join;
         self.ring.drain(usize::MAX, |record| {
             if let Ok(PageEvent::Page(page)) = decode_page(record)
                 && times.contains(&page.ts_ns)
             {
-                join.left(page);
+                let exact = page.exact && certain;
+                join.left(PageOut { exact, ..page });
             }
         });
     }
@@ -113,16 +128,18 @@ impl PageTrace {
             comm: page.comm.clone(),
             address: format!("{:#x}", page.address),
             mapping: mapping.as_deref().map(str::to_owned),
-            region: None,
+            region: self.tagged.at(page.process.tgid, page.address),
             exact: page.exact,
         }
     }
 
-    /// Records of pages that were lost.
+    /// Pages of which not all that could have been told was: their records were lost, the kernel skipped a
+    /// program, or they have more mappings than were looked at. Pages whose process cannot be told have a line.
     ///
     /// # Errors
     /// If the totals cannot be read.
     pub(super) fn lost(&self) -> Result<u64, MapError> {
-        Ok(self.probes.totals()?.ring_drops)
+        let totals = self.probes.totals()?;
+        Ok(totals.ring_drops + totals.recursion_misses + totals.cut_pages)
     }
 }

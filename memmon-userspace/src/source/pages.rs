@@ -15,8 +15,8 @@ use memmon_common::{
     names,
     offsets::Settings,
     page::{
-        FRONT_MORE, FRONT_SLOTS, PROCESS_RANGES, ProcessTags, RegionKey, RegionState, SLICE_REST_NS,
-        TAG_RANGES, TagRange, front_entry, page_total,
+        FRONT_MORE, FRONT_SLOTS, PROCESS_RANGES, ProcessTags, RegionState, SLICE_REST_NS, TAG_RANGES,
+        TagRange, front_entry, page_total,
     },
 };
 
@@ -61,7 +61,7 @@ pub enum TagError {
     },
     /// The shared table has no room; replaced slices come free after [`SLICE_REST_NS`].
     #[error(
-        "process {tgid}: no room for {count} tagged ranges, {free} of {TAG_RANGES} are free; untag some or try again in a second"
+        "process {tgid}: no room for {count} tagged ranges, {free} of {TAG_RANGES} are free; untag some or try again"
     )]
     TableFull {
         /// The process.
@@ -102,6 +102,8 @@ pub struct PageTotals {
     pub overflow_pages: u64,
     /// Records dropped because the ring buffer was full.
     pub ring_drops: u64,
+    /// Pages of folios with more mappings than were looked at.
+    pub cut_pages: u64,
     /// Unmappings the kernel did not run the program for: their pages are among the unknown, if anywhere.
     pub recursion_misses: u64,
 }
@@ -114,7 +116,7 @@ pub struct PageProbes {
     ranges: MappedArray,
     tagged: HashMap<MapData, u32, ProcessTags>,
     front: MappedArray,
-    regions: HashMap<MapData, RegionKey, RegionState>,
+    regions: HashMap<MapData, u32, RegionState>,
     totals: PerCpuArray<MapData, u64>,
     slices: Slices,
     processes: Processes<u32, ProcessTags>,
@@ -245,15 +247,26 @@ impl PageProbes {
     /// Puts one of the processes that belong to the same entry in front of the map.
     fn show(&mut self, tgid: u32) {
         let slot = tgid % FRONT_SLOTS;
-        let mut there = self
+        let there: Vec<(u32, ProcessTags)> = self
             .processes
             .iter()
-            .filter(|(other, _)| **other % FRONT_SLOTS == slot);
-        let first = there
-            .next()
-            .map(|(&tgid, tags)| front_entry(tgid, tags.first, tags.count));
-        let more = if there.next().is_some() { FRONT_MORE } else { 0 };
-        self.front.set(slot, first.map_or(0, |entry| entry | more));
+            .filter(|(other, _)| **other % FRONT_SLOTS == slot)
+            .map(|(&other, &tags)| (other, tags))
+            .collect();
+        let (tagged, front) = (&self.tagged, &mut self.front);
+        show(
+            there,
+            |tgid, generation| {
+                let now = tagged.get(&tgid, 0);
+                now.is_ok_and(|now| now.generation == generation)
+            },
+            |entry| front.set(slot, entry),
+        );
+    }
+
+    /// Entries of the table that can be handed out now.
+    pub fn room(&mut self, now_ns: u64) -> u32 {
+        self.slices.available(now_ns)
     }
 
     /// Takes all tags of a process away. That it has none is no error.
@@ -318,14 +331,14 @@ impl PageProbes {
         self.processes.iter().map(|(&tgid, tags)| (tgid, tags.count))
     }
 
-    /// Pages of tagged regions that went to swap since the programs were attached, by owner, process and label.
+    /// Pages of tagged regions that went to swap since the programs were attached, by label.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn region_hits(&self) -> Result<Vec<(RegionKey, u64)>, MapError> {
+    pub fn region_hits(&self) -> Result<Vec<(u32, u64)>, MapError> {
         self.regions
             .iter()
-            .map(|item| item.map(|(key, state)| (key, state.pages)))
+            .map(|item| item.map(|(label, state)| (label, state.pages)))
             .collect()
     }
 
@@ -334,8 +347,8 @@ impl PageProbes {
     ///
     /// # Errors
     /// If the map cannot be written.
-    pub fn forget_region(&mut self, key: &RegionKey) -> Result<(), MapError> {
-        match self.regions.remove(key) {
+    pub fn forget_region(&mut self, label: u32) -> Result<(), MapError> {
+        match self.regions.remove(&label) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -351,13 +364,36 @@ impl PageProbes {
             unknown_pages: get(page_total::UNKNOWN_PAGES)?,
             overflow_pages: get(page_total::OVERFLOW_PAGES)?,
             ring_drops: get(page_total::RING_DROPS)?,
-            recursion_misses: self
-                .stats()
-                .iter()
-                .filter(|stats| stats.name.starts_with("page_"))
-                .map(|stats| stats.recursion_misses)
-                .sum(),
+            cut_pages: get(page_total::CUT_PAGES)?,
+            recursion_misses: self.recursion_misses(),
         })
+    }
+
+    /// How often the kernel skipped one of the programs, because the CPU was in one of them already.
+    pub fn recursion_misses(&self) -> u64 {
+        self.stats()
+            .iter()
+            .filter(|stats| stats.name.starts_with("page_"))
+            .map(|stats| stats.recursion_misses)
+            .sum()
+    }
+}
+
+/// Has `set` put one of the processes in front, those that `is_tagged` says no more of left out.
+///
+/// A process may end meanwhile: a program then takes its tags out of the map first, and out of the front after that.
+/// So it is asked again once it is in front: if it still has its tags, the program has yet to come by there.
+fn show(mut there: Vec<(u32, ProcessTags)>, is_tagged: impl Fn(u32, u32) -> bool, mut set: impl FnMut(u64)) {
+    loop {
+        there.retain(|(tgid, tags)| is_tagged(*tgid, tags.generation));
+        let more = if there.len() > 1 { FRONT_MORE } else { 0 };
+        let Some((tgid, tags)) = there.first() else {
+            return set(0);
+        };
+        set(front_entry(*tgid, tags.first, tags.count) | more);
+        if is_tagged(*tgid, tags.generation) {
+            return;
+        }
     }
 }
 

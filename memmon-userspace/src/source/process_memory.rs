@@ -47,6 +47,19 @@ impl ProcessMemory {
         Ok(Self { handle, pagemap })
     }
 
+    /// `/proc/PID/maps`, as it is now.
+    ///
+    /// # Errors
+    /// If it has ended, or cannot be read.
+    pub fn maps(&self) -> Result<String, ProcessError> {
+        let maps = std::fs::read(format!("/proc/{}/maps", self.handle.pid()))
+            .map_err(|error| self.failed("reading the maps of", error))?;
+        if self.handle.is_gone() {
+            return Err(ProcessError::Gone(self.handle.pid()));
+        }
+        Ok(String::from_utf8_lossy(&maps).into_owned())
+    }
+
     /// Entries of the pagemap for the pages from `start` on, a part of those asked for if there are many. Nothing
     /// if the memory is gone.
     ///

@@ -52,6 +52,12 @@ impl Slices {
         self.free.values().sum::<u32>() + self.resting.iter().map(|&(_, _, length)| length).sum::<u32>()
     }
 
+    /// Entries that could be handed out now.
+    pub(super) fn available(&mut self, now_ns: u64) -> u32 {
+        self.wake(now_ns);
+        self.free.values().sum()
+    }
+
     fn wake(&mut self, now_ns: u64) {
         while let Some((_, first, length)) = self.resting.pop_front_if(|&mut (at, _, _)| at <= now_ns) {
             self.merge(first, length);

@@ -37,6 +37,8 @@ pub struct Page {
     pub address: String,
     /// What is mapped there.
     pub mapping: Option<String>,
+    /// What the process calls the region it is in.
+    pub region: Option<String>,
     /// Seen, not derived.
     pub exact: bool,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use memmon::source::proc::monotonic_ns;
-use memmon_common::page::{PROCESS_RANGES, TagRange};
+use memmon_common::page::{PROCESS_RANGES, REGIONS, TagRange};
 
 use super::{context::Context, worker::client::Region};
 use crate::{
@@ -27,6 +27,10 @@ pub(super) const CASES: &[Case<Context>] = &[
     Case {
         name: "pages-search",
         run: search,
+    },
+    Case {
+        name: "pages-labels-overflow",
+        run: labels_overflow,
     },
     Case {
         name: "pages-tagged-huge",
@@ -83,7 +87,7 @@ fn ranges(region: Region, stride: u64, length: u32) -> Vec<TagRange> {
 }
 
 /// Whether every range was hit in full, and nothing else.
-fn hit_in_full(watch: &Watch, tags: &[TagRange], pid: u32, owner: u64) -> Result<()> {
+fn hit_in_full(watch: &Watch, tags: &[TagRange]) -> Result<()> {
     let hits = watch.probes.region_hits()?;
     ensure!(
         hits.len() == tags.len(),
@@ -91,11 +95,11 @@ fn hit_in_full(watch: &Watch, tags: &[TagRange], pid: u32, owner: u64) -> Result
         hits.len(),
         tags.len()
     );
-    for (key, pages) in &hits {
-        let range = tags.get(key.label as usize - 1).context("an unknown label")?;
+    for (label, pages) in &hits {
+        let range = tags.get(*label as usize - 1).context("an unknown label")?;
         ensure!(
-            *pages == u64::from(range.pages) && key.tgid == pid && key.owner == owner,
-            "{pages} pages of {range:?} for {key:?}"
+            *pages == u64::from(range.pages),
+            "{pages} pages of {range:?}, label {label}"
         );
     }
     Ok(())
@@ -113,7 +117,7 @@ fn tagged(context: &mut Context) -> Result<Outcome> {
         .set_process_tags(workload.pid, &tags, monotonic_ns())?;
     workload.page_out(region)?;
     other.fill_and_page_out("anon", 64)?;
-    hit_in_full(&watch, &tags, workload.pid, owner.id)?;
+    hit_in_full(&watch, &tags)?;
     // The first page of each region is told at once; those that follow within the interval are counted only.
     let records = watch.pages()?;
     ensure!(
@@ -153,13 +157,59 @@ fn search(context: &mut Context) -> Result<Outcome> {
             .probes
             .set_process_tags(workload.pid, &tags, monotonic_ns())?;
         workload.page_out(region)?;
-        hit_in_full(&watch, &tags, workload.pid, owner.id).with_context(|| format!("{count} ranges"))?;
-        for (key, _) in watch.probes.region_hits()? {
-            watch.probes.forget_region(&key)?;
+        hit_in_full(&watch, &tags).with_context(|| format!("{count} ranges"))?;
+        for (label, _) in watch.probes.region_hits()? {
+            watch.probes.forget_region(label)?;
         }
         watch.probes.clear_process_tags(workload.pid, monotonic_ns())?;
     }
     pass!("every second page tagged, in {COUNTS:?} ranges: exactly those are hits")
+}
+
+/// More labels than can be counted: their pages are counted together, with few records, and forgetting makes room.
+fn labels_overflow(context: &mut Context) -> Result<Outcome> {
+    const RANGES: u32 = PROCESS_RANGES;
+    let owner = context.cgroup("labels-overflow")?;
+    let mut watch = Watch::open(context.tree.hierarchy, false)?;
+    let (mut workload, region) = context.filled(&owner, 2 * u64::from(RANGES))?;
+    let mut round = |watch: &mut Watch, number: u32| -> Result<(u64, usize)> {
+        let mut tags = ranges(region, 2, 1);
+        for tag in &mut tags {
+            tag.label += number * RANGES;
+        }
+        watch
+            .probes
+            .set_process_tags(workload.pid, &tags, monotonic_ns())?;
+        let (overflow, records) = (watch.probes.totals()?.overflow_pages, watch.pages()?.len());
+        workload.on("fill", region, "")?;
+        workload.page_out(region)?;
+        Ok((
+            watch.probes.totals()?.overflow_pages - overflow,
+            watch.pages()?.len() - records,
+        ))
+    };
+    let room = REGIONS / RANGES;
+    for number in 0..room {
+        let (overflow, _) = round(&mut watch, number)?;
+        ensure!(overflow == 0, "{overflow} pages found no room in round {number}");
+    }
+    let (overflow, records) = round(&mut watch, room)?;
+    let left = REGIONS - room * RANGES;
+    ensure!(
+        overflow >= u64::from(RANGES - left),
+        "only {overflow} of {RANGES} pages found no room, there were {left} places"
+    );
+    // Each label that found room has a record; all others share one limit, a record every 10 ms.
+    ensure!(
+        records < RANGES as usize / 4,
+        "{records} records of {overflow} pages that found no room"
+    );
+    for (label, _) in watch.probes.region_hits()? {
+        watch.probes.forget_region(label)?;
+    }
+    let (after, _) = round(&mut watch, room + 1)?;
+    ensure!(after == 0, "{after} pages found no room in an empty map");
+    pass!("{overflow} pages of labels without room, {records} records; none after they were forgotten")
 }
 
 fn tagged_huge(context: &mut Context) -> Result<Outcome> {
@@ -179,7 +229,7 @@ fn tagged_huge(context: &mut Context) -> Result<Outcome> {
         .probes
         .set_process_tags(workload.pid, &tags, monotonic_ns())?;
     workload.page_out(region)?;
-    hit_in_full(&watch, &tags, workload.pid, owner.id)?;
+    hit_in_full(&watch, &tags)?;
     let largest = watch.pages()?.iter().map(|page| page.pages).max().unwrap_or(0);
     pass!(
         "{:?}: {} ranges of 5 pages hit in full, up to {largest} pages at once",

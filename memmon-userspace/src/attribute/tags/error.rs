@@ -20,6 +20,14 @@ pub enum TagError {
         /// Bytes.
         length: u64,
     },
+    /// More than anybody can mean.
+    #[error("{length} bytes are more than the {limit} that one tag may have: tag what matters of them")]
+    TooLong {
+        /// Bytes.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Not a name to show.
     #[error("the label {problem}: give 1 to {limit} bytes of printable text")]
     Label {
@@ -89,6 +97,22 @@ pub enum TagError {
         /// The limit.
         limit: usize,
     },
+    /// Too many labels in all.
+    #[error("all processes together have {limit} labels, which is the limit of this host")]
+    AllLabels {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too much of users that are no service's.
+    #[error(
+        "the users of this host have {limit} {what} together, which is the limit: the rest is for services"
+    )]
+    OfPeople {
+        /// The limit.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
+    },
     /// Nothing of that id.
     #[error(
         "tag {id} is not one of this process, which has {tags}: a tag ends with its process, exec and untagging"
@@ -114,6 +138,8 @@ impl TagError {
                 | Self::ProcessesOfUser { .. }
                 | Self::Processes { .. }
                 | Self::AllRanges { .. }
+                | Self::AllLabels { .. }
+                | Self::OfPeople { .. }
         )
     }
 }

@@ -30,6 +30,11 @@ impl Region {
     pub const fn pages(&self) -> u64 {
         (self.end - self.start) / super::PAGE
     }
+
+    /// Entries of the kernel's table that it takes: each holds up to 2^32 - 1 pages.
+    pub fn ranges(&self) -> usize {
+        usize::try_from(self.pages().div_ceil(u32::MAX.into())).unwrap_or(usize::MAX)
+    }
 }
 
 /// The disjoint ranges under `tags`, by address; where two tags overlap the older one's label counts, and

@@ -8,18 +8,22 @@
 //! One task owns it. It touches no process: who asks, and that it is alive, is found out before.
 
 mod error;
+mod limits;
 mod merge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use self::error::TagError;
+pub use self::limits::{Limits, Total, is_person};
 pub use self::merge::{Label, Region};
 
 /// Bytes of a page. Only x86-64 is supported, where it is always this.
 const PAGE: u64 = 4096;
 /// First address beyond what a process can have, with five-level page tables.
 const USER_END: u64 = 1 << 56;
+/// Most bytes of one tag: whoever tags all addresses there are has not said what matters.
+const LENGTH_MAX: u64 = 16 << 40;
 /// Longest label, bytes.
 const LABEL_MAX: usize = 64;
 
@@ -44,42 +48,6 @@ pub struct Image {
     pub code: u64,
     /// Where its stack began.
     pub stack: u64,
-}
-
-/// How much may be tagged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Tags of one process. Those of one buffer each overlap and merge, so there may be more than ranges.
-    pub tags_per_process: usize,
-    /// Ranges of one process, after merging.
-    pub ranges_per_process: usize,
-    /// Ranges of all processes of one user other than root.
-    pub ranges_per_user: usize,
-    /// Ranges in all.
-    pub ranges: usize,
-    /// Labels of one process.
-    pub labels_per_process: usize,
-    /// Labels of all processes of one user other than root.
-    pub labels_per_user: usize,
-    /// Processes of one user other than root.
-    pub processes_per_user: usize,
-    /// Processes in all.
-    pub processes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            tags_per_process: 4096,
-            ranges_per_process: 1024,
-            ranges_per_user: 8192,
-            ranges: 65_536,
-            labels_per_process: 256,
-            labels_per_user: 1024,
-            processes_per_user: 128,
-            processes: 1024,
-        }
-    }
 }
 
 /// One tag.
@@ -141,6 +109,11 @@ impl Tagged {
         region_at(&self.regions, address)
     }
 
+    /// How many entries of the kernel's table its regions take.
+    pub fn ranges(&self) -> usize {
+        ranges(&self.regions)
+    }
+
     /// How many tags it has.
     pub fn tags(&self) -> usize {
         self.tags.len()
@@ -151,6 +124,10 @@ impl Tagged {
 pub fn region_at(regions: &[Region], address: u64) -> Option<&Region> {
     let after = regions.partition_point(|region| region.start <= address);
     regions[..after].last().filter(|region| address < region.end)
+}
+
+fn ranges(regions: &[Region]) -> usize {
+    regions.iter().map(Region::ranges).sum()
 }
 
 /// All tags of all processes.
@@ -197,6 +174,8 @@ impl Tags {
         if self.get(key.pid).is_some_and(|known| known.key != *key) {
             self.forget(key.pid);
         }
+        // A process that has changed its user since is counted with the one that it had.
+        let uid = self.get(key.pid).map_or(uid, |known| known.uid);
         self.check_room_for_process(key.pid, uid)?;
         self.check_room_for_label(key.pid, uid, label)?;
         let known = self
@@ -225,14 +204,15 @@ impl Tags {
             name,
         };
         known.tags.insert(id, Tag { start, end, label });
-        let before = known.regions.len();
+        let before = known.ranges();
         let regions = merge::merge(&known.tags);
-        if let Err(error) = self.check_room(uid, before, regions.len()) {
+        let after = ranges(&regions);
+        if let Err(error) = self.check_room(uid, before, after) {
             self.take_back(key.pid, id);
             return Err(error);
         }
         self.next_id += 1;
-        self.ranges = self.ranges - before + regions.len();
+        self.ranges = self.ranges - before + after;
         if let Some(known) = self.processes.get_mut(&key.pid) {
             known.regions = regions.into();
         }
@@ -265,10 +245,10 @@ impl Tags {
                 tags: known.tags.len(),
             });
         }
-        let before = known.regions.len();
+        let before = known.ranges();
         known.regions = merge::merge(&known.tags).into();
         // Taking the middle of three away can leave more ranges than before: two tags that were one range.
-        self.ranges = self.ranges - before + known.regions.len();
+        self.ranges = self.ranges - before + known.ranges();
         if known.tags.is_empty() {
             self.processes.remove(&key.pid);
         }
@@ -278,7 +258,7 @@ impl Tags {
     /// Takes all tags of the process away; `false` if it had none.
     pub fn forget(&mut self, pid: u32) -> bool {
         let gone = self.processes.remove(&pid);
-        self.ranges -= gone.as_ref().map_or(0, |gone| gone.regions.len());
+        self.ranges -= gone.as_ref().map_or(0, Tagged::ranges);
         gone.is_some()
     }
 
@@ -292,67 +272,9 @@ impl Tags {
         self.processes.values()
     }
 
-    /// Ranges of all processes together.
+    /// Ranges of all processes together, as entries of the kernel's table.
     pub fn ranges(&self) -> usize {
         self.ranges
-    }
-
-    fn of_user(&self, uid: u32) -> impl Iterator<Item = &Tagged> {
-        self.processes.values().filter(move |known| known.uid == uid)
-    }
-
-    fn check_room_for_process(&self, pid: u32, uid: u32) -> Result<(), TagError> {
-        if self.processes.contains_key(&pid) {
-            return Ok(());
-        }
-        if self.processes.len() >= self.limits.processes {
-            return Err(TagError::Processes {
-                limit: self.limits.processes,
-            });
-        }
-        let limit = self.limits.processes_per_user;
-        if uid != 0 && self.of_user(uid).count() >= limit {
-            return Err(TagError::ProcessesOfUser { uid, limit });
-        }
-        Ok(())
-    }
-
-    /// Whether `after` ranges fit where `before` were.
-    fn check_room(&self, uid: u32, before: usize, after: usize) -> Result<(), TagError> {
-        let limits = &self.limits;
-        if after > limits.ranges_per_process {
-            return Err(TagError::Ranges {
-                ranges: after,
-                limit: limits.ranges_per_process,
-            });
-        }
-        let of_user: usize = self.of_user(uid).map(|known| known.regions.len()).sum();
-        if uid != 0 && of_user - before + after > limits.ranges_per_user {
-            return Err(TagError::RangesOfUser {
-                uid,
-                limit: limits.ranges_per_user,
-            });
-        }
-        if self.ranges - before + after > limits.ranges {
-            return Err(TagError::AllRanges { limit: limits.ranges });
-        }
-        Ok(())
-    }
-
-    fn check_room_for_label(&self, pid: u32, uid: u32, label: &str) -> Result<(), TagError> {
-        let known = self.get(pid);
-        if known.is_some_and(|known| known.labels.contains_key(label)) {
-            return Ok(());
-        }
-        let limit = self.limits.labels_per_process;
-        if known.map_or(0, |known| known.labels.len()) >= limit {
-            return Err(TagError::Labels { limit });
-        }
-        let limit = self.limits.labels_per_user;
-        if uid != 0 && self.of_user(uid).map(|known| known.labels.len()).sum::<usize>() >= limit {
-            return Err(TagError::LabelsOfUser { uid, limit });
-        }
-        Ok(())
     }
 }
 
@@ -360,6 +282,12 @@ impl Tags {
 fn pages(start: u64, length: u64) -> Result<(u64, u64), TagError> {
     if length == 0 {
         return Err(TagError::Empty { start });
+    }
+    if length > LENGTH_MAX {
+        return Err(TagError::TooLong {
+            length,
+            limit: LENGTH_MAX,
+        });
     }
     let end = start
         .checked_add(length)

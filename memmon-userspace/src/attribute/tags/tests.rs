@@ -20,11 +20,19 @@ fn small() -> Tags {
         tags_per_process: 6,
         ranges_per_process: 4,
         ranges_per_user: 6,
-        ranges: 9,
         labels_per_process: 3,
         labels_per_user: 4,
         processes_per_user: 3,
-        processes: 4,
+        host: Total {
+            ranges: 9,
+            labels: 7,
+            processes: 4,
+        },
+        people: Total {
+            ranges: 8,
+            labels: 6,
+            processes: 4,
+        },
     })
 }
 
@@ -97,7 +105,7 @@ proptest! {
                 let one = pair[0].end == pair[1].start && pair[0].label == pair[1].label;
                 prop_assert!(!one, "neighbours of one label are one range");
             }
-            prop_assert_eq!(tags.ranges(), regions.len());
+            prop_assert_eq!(tags.ranges(), regions.len(), "small ones take one entry each");
             for page in 0..50 {
                 let at = tags.get(1).and_then(|known| known.at(page * PAGE + 17));
                 prop_assert_eq!(at.map(|region| region.label.name.to_string()), expected.get(&page).cloned());
@@ -171,6 +179,72 @@ fn every_limit_holds_and_a_refusal_changes_nothing() {
     );
     tags.forget(2);
     tags.tag(&process(3), 0, at(3), 1, "a").unwrap();
+}
+
+#[test]
+fn a_huge_region_counts_as_the_entries_that_it_takes() {
+    let mut tags = small();
+    let tib = 1 << 40;
+    let refused = tags.tag(&process(1), 1000, 0, 16 * tib + 1, "a");
+    let too_long = TagError::TooLong {
+        length: 16 * tib + 1,
+        limit: 16 * tib,
+    };
+    assert_eq!(refused, Err(too_long.clone()));
+    assert!(!too_long.is_limit(), "asking again does not help");
+    // 2^32 pages are one more than fit one entry; neighbours of one label are one region.
+    tags.tag(&process(1), 1000, 0, 16 * tib, "a").unwrap();
+    assert_eq!((tags.get(1).unwrap().regions.len(), tags.ranges()), (1, 2));
+    let id = tags.tag(&process(1), 1000, 16 * tib, 16 * tib, "a").unwrap();
+    assert_eq!((tags.get(1).unwrap().regions.len(), tags.ranges()), (1, 3));
+    tags.tag(&process(1), 1000, 32 * tib, 16 * tib, "a").unwrap();
+    assert_eq!(tags.ranges(), 4);
+    assert_eq!(
+        tags.tag(&process(1), 1000, 48 * tib, 16 * tib, "a"),
+        Err(TagError::Ranges { ranges: 5, limit: 4 })
+    );
+    tags.untag(&process(1), id).unwrap();
+    assert_eq!((tags.get(1).unwrap().regions.len(), tags.ranges()), (2, 4));
+    tags.forget(1);
+    assert_eq!(tags.ranges(), 0);
+}
+
+#[test]
+fn people_leave_room_for_services() {
+    let mut tags = small();
+    let at = |n: u64| n * 2 * PAGE;
+    for (pid, uid, ranges) in [(1, 1000, 4), (2, 1001, 4)] {
+        for n in 0..ranges {
+            tags.tag(&process(pid), uid, at(n), 1, "a").unwrap();
+        }
+    }
+    let full = tags.tag(&process(3), 1002, 0, 1, "a").unwrap_err();
+    assert_eq!(
+        full,
+        TagError::OfPeople {
+            limit: 8,
+            what: "ranges"
+        }
+    );
+    assert!(full.is_limit());
+    tags.tag(&process(4), 999, 0, 1, "a").unwrap();
+    for uid in [0, 1, 999, 61_184, 65_519] {
+        assert!(!is_person(uid), "{uid}");
+    }
+    for uid in [1000, 61_183, 65_520, 100_000] {
+        assert!(is_person(uid), "{uid}");
+    }
+}
+
+#[test]
+fn a_process_that_changed_its_user_is_counted_where_it_was() {
+    let mut tags = small();
+    tags.tag(&process(1), 1000, 0, 1, "a").unwrap();
+    tags.tag(&process(1), 1000, 4 * PAGE, 1, "a").unwrap();
+    // It is another user's now, who has nothing.
+    tags.tag(&process(1), 1001, 8 * PAGE, 1, "b").unwrap();
+    let known = tags.get(1).unwrap();
+    assert_eq!((known.uid, known.ranges(), tags.ranges()), (1000, 3, 3));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use futures_util::Stream;
 use zbus::connection::Builder;
 use zbus::{Connection, fdo, proxy};
 
-use super::Heard;
+use super::{Heard, RangeField};
 use crate::action::systemd::Bus;
 
 /// How long an answer may take: longer than putting leases back does.
@@ -19,6 +19,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 )]
 trait Manager {
     fn get_report(&self) -> fdo::Result<String>;
+    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, String)>>;
     fn apply_strategies(&self, dry_run: bool) -> fdo::Result<String>;
 }
 
@@ -69,6 +70,21 @@ impl Client {
     /// If no agent runs, or it does not answer.
     pub async fn report(&self) -> Result<String, ClientError> {
         self.proxy().await?.get_report().await.map_err(failed)
+    }
+
+    /// The tagged ranges that the caller may see, by process; disjoint within one.
+    ///
+    /// # Errors
+    /// As [`Self::report`].
+    pub async fn regions(&self) -> Result<Vec<RangeField>, ClientError> {
+        let ranges = self.proxy().await?.list_regions().await.map_err(failed)?;
+        let field = |(pid, start, length, label)| RangeField {
+            pid,
+            start,
+            length,
+            label,
+        };
+        Ok(ranges.into_iter().map(field).collect())
     }
 
     /// The strategies, carried out or not, as JSON.

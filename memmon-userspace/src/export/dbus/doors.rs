@@ -39,6 +39,9 @@ pub enum Refused {
     /// This kernel cannot tell which page of a process goes to swap, or not now.
     #[error("tags do nothing on this host: {0}; memmon check says more")]
     Unavailable(String),
+    /// The kernel's side has no room, and did not get any for a while.
+    #[error("the tag is not in force: {0}")]
+    Full(String),
     /// The kernel's side did not take it.
     #[error("the tags could not be brought into force: {0}")]
     Kernel(String),
@@ -72,6 +75,30 @@ pub enum ReportRequest {
     Glance(oneshot::Sender<Result<Arc<ReportDocument>, String>>),
     /// All of the state, for people.
     Dump(DumpRequest),
+    /// Tagged ranges.
+    Ranges(RangesRequest),
+}
+
+/// Tagged ranges, by process.
+#[derive(Debug)]
+pub struct RangesRequest {
+    /// For which user: root sees all, others those of their own processes.
+    pub uid: u32,
+    /// The ranges; disjoint within a process.
+    pub answer: oneshot::Sender<Result<Vec<RangeField>, String>>,
+}
+
+/// A tagged range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeField {
+    /// Process id.
+    pub pid: u32,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+    /// What the process calls it.
+    pub label: String,
 }
 
 /// All of the state, for people.

@@ -14,7 +14,7 @@ use zbus::{Connection, fdo, interface};
 use zbus::{OwnedFd as BusFd, Variant};
 
 use super::caller::{Caller, sender};
-use super::doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
+use super::doors::{Doors, DumpRequest, Order, RangesRequest, Refused, ReportRequest, TagRequest, Tagging};
 use super::gate::{Gate, Permit};
 use crate::export::json::report::ReportDocument;
 
@@ -86,6 +86,7 @@ fn refused(error: Refused) -> fdo::Error {
     match error {
         Refused::Tag(error) if error.is_limit() => fdo::Error::LimitsExceeded(text),
         Refused::Tag(_) => fdo::Error::InvalidArgs(text),
+        Refused::Full(_) => fdo::Error::LimitsExceeded(text),
         Refused::Unavailable(_) => fdo::Error::NotSupported(text),
         Refused::Kernel(_) => fdo::Error::Failed(text),
     }
@@ -167,6 +168,25 @@ impl Manager {
             )
         };
         Ok(report.units.iter().map(unit).collect())
+    }
+
+    /// Tagged ranges: pid, first byte, length (bytes), label. All for root, those of their own processes for others.
+    #[zbus(out_args("ranges"))]
+    async fn list_regions(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Vec<(u32, u64, u64, String)>> {
+        let (_permit, caller) = self.admit(connection, &header).await?;
+        let uid = caller.uid;
+        let request = |answer| ReportRequest::Ranges(RangesRequest { uid, answer });
+        let ranges = ask(&self.doors.reports, request)
+            .await?
+            .map_err(fdo::Error::Failed)?;
+        let fields = ranges.into_iter();
+        Ok(fields
+            .map(|range| (range.pid, range.start, range.length, range.label))
+            .collect())
     }
 
     /// Carries the strategies out, or only says what would be done. Returns the report's `strategies` as JSON.

@@ -18,7 +18,9 @@ mod signal;
 
 pub use caller::{Found, Process};
 pub use client::{Client, ClientError};
-pub use doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
+pub use doors::{
+    Doors, DumpRequest, Order, RangeField, RangesRequest, Refused, ReportRequest, TagRequest, Tagging,
+};
 pub use heard::Heard;
 pub use serve::serve;
 pub use signal::{Details, OutlookDetails, Signal};

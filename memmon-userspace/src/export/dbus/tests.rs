@@ -34,6 +34,7 @@ trait Manager {
     fn dump_by_file_descriptor(&self) -> fdo::Result<zbus::OwnedFd>;
     fn tag_region(&self, start: u64, length: u64, label: &str) -> fdo::Result<u64>;
     fn untag_region(&self, id: u64) -> fdo::Result<()>;
+    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, String)>>;
     fn list_units(&self) -> fdo::Result<Vec<(String, String, u64, u64, u64)>>;
     fn apply_strategies(&self, dry_run: bool) -> fdo::Result<String>;
     fn revert_all(&self) -> fdo::Result<()>;
@@ -181,6 +182,15 @@ fn answer_reports(mut reports: mpsc::Receiver<ReportRequest>) {
                 ReportRequest::Dump(request) => {
                     drop(request.answer.send(Ok(format!("for user {}", request.uid))));
                 }
+                ReportRequest::Ranges(request) => {
+                    let range = RangeField {
+                        pid: request.uid,
+                        start: 0x1000,
+                        length: 0x2000,
+                        label: "weights".to_owned(),
+                    };
+                    drop(request.answer.send(Ok(vec![range])));
+                }
             }
         }
     });
@@ -277,6 +287,20 @@ async fn pids_are_for_root_and_for_their_own_user() {
         text.contains("\"pid\":72") && !text.contains("\"pid\":71"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn regions_are_asked_for_the_calling_user() {
+    let mut rig = Rig::new().await;
+    answer_reports(take_reports(&mut rig));
+    let regions = rig.client().await.list_regions().await.expect("regions");
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(regions, [(uid, 0x1000, 0x2000, "weights".to_owned())]);
+    let Some(output) = rig.as_nobody("ListRegions", &[]).await else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(&format!("uint32 {NOBODY}")), "{text}");
 }
 
 #[tokio::test]

@@ -29,12 +29,13 @@ impl PageLevel {
     }
 }
 
-const fn exit(target: &'static str, program: &'static str) -> Candidate {
+const fn exit(target: &'static str, program: &'static str, parameters: usize) -> Candidate {
     Candidate {
         kind: HookKind::Fexit,
         target,
         program,
         by_index: false,
+        parameters: Some(parameters),
     }
 }
 
@@ -43,6 +44,7 @@ const UNMAP: &[Candidate] = &[Candidate {
     target: "try_to_unmap_one",
     program: "page_unmap",
     by_index: false,
+    parameters: None,
 }];
 
 const EXACT: &[&str] = &[
@@ -133,8 +135,8 @@ pub(super) const ROLES: &[Role] = &[
         purpose: "process and address of a page: where it has put a swap entry",
         required: false,
         candidates: &[
-            exit("swap_duplicate", "page_commit_entry"),
-            exit("folio_dup_swap", "page_commit_folio"),
+            exit("swap_duplicate", "page_commit_entry", 1),
+            exit("folio_dup_swap", "page_commit_folio", 2),
         ],
         needs: EXACT,
     },

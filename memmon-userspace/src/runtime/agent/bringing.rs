@@ -45,6 +45,11 @@ impl Bringing {
         job.again |= job.in_flight;
     }
 
+    /// Gives those processes up that `wanted` does not want any more.
+    pub(super) fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
+        self.0.retain(|pid, _| wanted(*pid));
+    }
+
     /// The alarm of a unit is over.
     pub(super) fn give_up(&mut self, unit: &str) {
         self.0.retain(|_, job| *job.unit != *unit);
@@ -61,8 +66,6 @@ impl Agent {
             return;
         }
         let now = now();
-        let mirror = &self.mirror;
-        self.bringing.0.retain(|pid, _| mirror.knows(*pid));
         for (pid, job) in &mut self.bringing.0 {
             let due = !job.in_flight && job.not_before <= now;
             if !due || policy::never_touched(&job.unit, self.own_unit.as_deref()).is_some() {
@@ -87,7 +90,11 @@ impl Agent {
         };
         job.in_flight = false;
         let unit = Arc::clone(&job.unit);
-        let news = outcome.back > 0 || job.told.as_ref().is_none_or(|told| told.why != outcome.why);
+        let news = outcome.back > 0
+            || job
+                .told
+                .as_ref()
+                .is_none_or(|told| kind(told.why.as_deref()) != kind(outcome.why.as_deref()));
         if outcome.why.is_none() && !std::mem::take(&mut job.again) {
             self.bringing.0.remove(&pid);
         } else {
@@ -124,5 +131,34 @@ impl Agent {
             reason: Some(why.as_deref().unwrap_or("all of them came back")),
             ..Entry::new(Message::BroughtBack, &text)
         });
+    }
+}
+
+/// What a reason says apart from its figures: how many bytes there is room for is different each time.
+fn kind(why: Option<&str>) -> Option<String> {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "bytes"];
+    let is_figure = |word: &&str| word.contains(|c: char| c.is_ascii_digit());
+    let is_unit = |word: &&str| UNITS.contains(&word.trim_end_matches([',', ';', ':', '.', ')']));
+    let words = why?.split(' ').filter(|word| !is_figure(word) && !is_unit(word));
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kind;
+
+    #[test]
+    fn the_same_reason_with_other_figures_is_the_same() {
+        let same = |a, b| kind(Some(a)) == kind(Some(b));
+        assert!(same(
+            "there is room for 4096 bytes, and the next chunk has 8192",
+            "there is room for 0 bytes, and the next chunk has 2097152"
+        ));
+        assert!(same(
+            "memory.high leaves 900 MiB, too little",
+            "memory.high leaves 1.5 GiB, too little"
+        ));
+        assert!(!same("memory.high leaves 900 MiB", "memory.max leaves 900 MiB"));
+        assert_ne!(kind(None), kind(Some("12")));
     }
 }

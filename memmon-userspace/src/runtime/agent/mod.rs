@@ -60,7 +60,7 @@ use self::{
     scan::Scans,
     service::Service,
     sums::Sums,
-    tags::{Mirror, News, Told},
+    tags::{Mirror, Told},
     web::Serving,
 };
 use super::{
@@ -291,12 +291,14 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
                 Ready::Events => {
                     agent.tree_changed()?;
                     while agent.swap_outs() {
+                        service.beat();
                         tokio::task::yield_now().await;
                     }
                 }
             },
             told = agent.mirror.ready() => match told {
                 Told::Pages => while agent.region_hits() {
+                    service.beat();
                     tokio::task::yield_now().await;
                 },
                 Told::News(news) => agent.tags_changed(news),
@@ -377,18 +379,6 @@ impl Agent {
         match heard {
             Heard::Order(order) => self.obey(order),
             Heard::Ask(ask) => self.show(ask),
-        }
-    }
-
-    /// Tags came or went: a unit that has none any more gets its limits back by the next review. Not at once: clients
-    /// could keep the loop busy with that.
-    fn tags_changed(&mut self, news: News) {
-        if let News::BroughtBack { pid, outcome } = news {
-            self.brought_back(pid, outcome);
-        } else if let Some(unit) = self.mirror.take(news)
-            && !self.mirror.has_tags(&unit)
-        {
-            self.review_in(self.options.interval);
         }
     }
 

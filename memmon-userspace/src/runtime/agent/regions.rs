@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Agent, BATCH};
+use super::{Agent, BATCH, tags::News};
 use crate::{
     attribute::{self, Attributed, Resolved},
     config::Priority,
@@ -37,6 +37,21 @@ impl Agent {
         more
     }
 
+    /// Tags came or went: a unit that has none any more gets its limits back by the next review. Not at once: clients
+    /// could keep the loop busy with that.
+    pub(super) fn tags_changed(&mut self, news: News) {
+        if let News::BroughtBack { pid, outcome } = news {
+            self.brought_back(pid, outcome);
+            return;
+        }
+        let changed = self.mirror.take(news);
+        if changed.iter().any(|unit| !self.mirror.has_tags(unit)) {
+            self.review_in(self.options.interval);
+        }
+        let mirror = &self.mirror;
+        self.bringing.keep(|pid| mirror.knows(pid));
+    }
+
     fn region_hit(&mut self, page: PageOut) {
         let Some(label) = page.label else { return };
         let pid = page.process.tgid;
@@ -61,6 +76,7 @@ impl Agent {
         let event: Attributed =
             attribute::attribute(&self.observer.index, event, |owner| self.priority_of(&owner.unit));
         let Some(owner) = event.owner.clone() else { return };
+        self.mirror.charged(pid, &owner.unit);
         if event.priority >= Priority::Medium {
             self.critical_page(&owner, &event, Some(&hit));
             self.want_back(&owner, &hit);

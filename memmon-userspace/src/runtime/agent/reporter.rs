@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     export::{
-        dbus::{DumpRequest, ReportRequest},
+        dbus::{DumpRequest, RangesRequest, ReportRequest},
         json::{
             forecast::ForecastField,
             report::{AgentField, RegionField, ReportDocument, UnitField},
@@ -66,6 +66,10 @@ impl Reporter {
                 ReportRequest::Glance(answer) if answer.is_closed() => {}
                 ReportRequest::Glance(answer) => drop(answer.send(self.glance().await)),
                 ReportRequest::Dump(DumpRequest { uid, answer }) => drop(answer.send(self.dump(uid).await)),
+                ReportRequest::Ranges(RangesRequest { uid, answer }) => {
+                    let ranges = self.tags.ranges(uid).await;
+                    drop(answer.send(ranges.ok_or_else(|| "memmon is stopping".to_owned())));
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Process and address of each page: what is told is what the page tables say, both ways.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use aya::sys::{Stats, enable_stats};
 use memmon::{
@@ -11,6 +13,7 @@ use memmon::{
     },
 };
 use memmon_common::page::TagRange;
+use serde_json::Value;
 
 use crate::{
     guest::{Case, Ctx, Outcome, workload::Hold, workload::Workload},
@@ -24,6 +27,11 @@ pub const CASES: &[Case] = &[
         name: "pages.reclaim",
         run: reclaim,
         seconds: 120,
+    },
+    Case {
+        name: "pages.check",
+        run: check,
+        seconds: 90,
     },
     Case {
         name: "pages.forked",
@@ -94,6 +102,22 @@ fn workload(ctx: &Ctx, hold: &Hold<'_>) -> Result<(Workload, u32, Range)> {
 /// Has the whole unit reclaimed by a shell.
 fn push_out(workload: &Workload) -> Result<()> {
     workload.unit.cgroup()?.reclaim(256 << 20)
+}
+
+/// What `memmon check` says of page level is what attaching it comes to.
+fn check(_: &mut Ctx) -> Result<Outcome> {
+    let output = Command::new("/usr/bin/memmon")
+        .args(["check", "--json"])
+        .output()
+        .context("starting memmon check")?;
+    let document: Value = serde_json::from_slice(&output.stdout).context("the check's document")?;
+    let level = &document["page_level"];
+    let watch = watch(true)?;
+    ensure!(
+        level["available"] == true && level["exact"] == watch.exact() && level["reason"].is_null(),
+        "{level}, but the exact way is attached"
+    );
+    Outcome::passed(format!("page level: {level}"))
 }
 
 fn reclaim(ctx: &mut Ctx) -> Result<Outcome> {
@@ -190,6 +214,11 @@ fn thp(ctx: &mut Ctx) -> Result<Outcome> {
     push_out(&workload)?;
     let pages = watch.same_set(pid, range, hold.pages() * 9 / 10)?;
     let whole = crate::guest::vmstat::Vmstat::read()?.since(&before, "thp_swpout")?;
+    if whole == 0 {
+        return Outcome::skipped(format!(
+            "no folio of 2 MiB was swapped out whole; the {pages} pages told are those in swap"
+        ));
+    }
     Outcome::passed(format!(
         "{pages} pages, {whole} folios of 2 MiB swapped out whole"
     ))
@@ -267,14 +296,11 @@ fn tagged(ctx: &mut Ctx) -> Result<Outcome> {
         }
     }
     let mut sum = 0;
-    for (key, pages) in &hits {
+    for (label, pages) in &hits {
         let due = expected
-            .get_mut(key.label as usize - 1)
+            .get_mut(*label as usize - 1)
             .context("an unknown label")?;
-        ensure!(
-            key.tgid == pid && pages == due,
-            "{pages} pages for {key:?}, {due} are in swap"
-        );
+        ensure!(pages == due, "{pages} pages for label {label}, {due} are in swap");
         sum += *pages;
         *due = 0;
     }

@@ -25,6 +25,11 @@ pub const CASES: &[Case] = &[
         seconds: 240,
     },
     Case {
+        name: "tags.trace",
+        run: traced,
+        seconds: 180,
+    },
+    Case {
         name: "tags.no-headroom",
         run: no_headroom,
         seconds: 180,
@@ -127,6 +132,43 @@ fn hit_and_back(ctx: &mut Ctx) -> Result<Outcome> {
     Outcome::passed(
         "told with its label, protected, and all of it back in RAM; what is not tagged stayed out",
     )
+}
+
+/// `memmon trace --pages` names the region of each page, which only the agent knows.
+fn traced(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let workload = ctx.workload(UNIT, &Hold::mib(8))?;
+    let agent = agent(ctx, "observe")?;
+    workload.tell("tag 100 512 embeddings")?;
+    let tagged = part(&workload, 100, 512)?;
+    let pid = workload.unit.main_pid()?;
+    let trace = ctx.trace(&["--pages"])?;
+    push_out(&workload.unit.cgroup()?)?;
+    let stream = trace.finish(ctx)?;
+    let (mut within, mut beside) = (0, 0);
+    for line in stream.of(UNIT) {
+        let Some(page) = line.page.as_ref().filter(|page| page.pid == pid) else {
+            continue;
+        };
+        let address = page.address()?;
+        let expected = (tagged.start..tagged.start + tagged.length)
+            .contains(&address)
+            .then_some("embeddings");
+        ensure!(page.region.as_deref() == expected, "{line:?}");
+        *(if expected.is_some() {
+            &mut within
+        } else {
+            &mut beside
+        }) += 1;
+    }
+    ensure!(
+        within > 0 && beside > 0,
+        "{within} pages in the region, {beside} beside it"
+    );
+    agent.stop()?;
+    Outcome::passed(format!(
+        "{within} pages with the region's label, {beside} beside it without"
+    ))
 }
 
 /// At its own MemoryMax nothing is pulled, and the journal says why.
@@ -288,6 +330,7 @@ fn misuse(ctx: &mut Ctx) -> Result<Outcome> {
         (["tts", "0", "0", "x"], "length 0"),
         (["tts", "18446744073709551615", "9", "x"], "reach beyond"),
         (["tts", "4096", "1", ""], "is empty"),
+        (["tts", "0", "72057594037927936", "x"], "one tag may have"),
     ] {
         let called = as_user(NOBODY, "TagRegion", &arguments)?;
         ensure!(
@@ -321,6 +364,23 @@ fn misuse(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.say(&format!("refused: {refusal}"))?;
     workload
         .tell("tag 32 16 more")
+        .context("there is room for others")?;
+
+    // Huge ranges, all of them one region, and labels that come and go.
+    greedy.unit.restart()?;
+    greedy.tell("tag 0 4294967296 huge")?;
+    let huge = region("huge")?.context("the region is not in the report")?;
+    ensure!(huge["pages"] == 4_294_967_296_u64, "{huge}");
+    for n in 0..100 {
+        let id = greedy.tell(&format!("tag 0 8 churn{n}"))?;
+        greedy.tell(&format!("untag {id}"))?;
+    }
+    ensure!(
+        region("churn99")?.is_none(),
+        "a label that is gone is in the report"
+    );
+    workload
+        .tell("tag 64 16 others")
         .context("there is room for others")?;
 
     // A flood, and the reflex beside it.

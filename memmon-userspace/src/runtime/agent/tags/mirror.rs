@@ -26,8 +26,14 @@ pub(in crate::runtime::agent) enum Told {
     News(News),
 }
 
+/// Units whose pages a process may be remembered to have tagged, besides its own.
+const CHARGED: usize = 16;
+
 struct Process {
     unit: Arc<str>,
+    /// Other units that pages of its regions were charged to: those that it was in before it was moved, or that
+    /// share memory with it.
+    charged: Vec<Arc<str>>,
     labels: HashMap<u32, Arc<str>>,
 }
 
@@ -79,34 +85,42 @@ impl Mirror {
         self.news.try_recv().ok()
     }
 
-    /// Takes news over; the unit whose tags have changed, if they have.
-    pub(in crate::runtime::agent) fn take(&mut self, news: News) -> Option<Arc<str>> {
+    /// Takes news over; the units whose tags may have changed.
+    pub(in crate::runtime::agent) fn take(&mut self, news: News) -> Vec<Arc<str>> {
         match news {
             News::Attached(ring) => {
                 match Ring::new(ring) {
                     Ok(ring) => self.ring = Some(ring),
                     Err(error) => tracing::error!("pages of tagged regions are not seen: {error}"),
                 }
-                None
+                Vec::new()
             }
             News::Detached => {
                 self.ring = None;
-                None
+                Vec::new()
             }
             // For the loop itself.
-            News::BroughtBack { .. } => None,
-            News::Labels { pid, labels, .. } if labels.is_empty() => {
-                self.processes.remove(&pid).map(|process| process.unit)
-            }
+            News::BroughtBack { .. } => Vec::new(),
+            News::Labels { pid, labels, .. } if labels.is_empty() => self
+                .processes
+                .remove(&pid)
+                .map(Process::units)
+                .unwrap_or_default(),
             News::Labels { pid, unit, labels } => {
                 let unit: Arc<str> = Arc::from(unit);
                 let labels = labels.into_iter().map(|label| (label.number, label.name));
                 let process = Process {
                     unit: Arc::clone(&unit),
+                    charged: Vec::new(),
                     labels: labels.collect(),
                 };
-                self.processes.insert(pid, process);
-                Some(unit)
+                let before = self.processes.insert(pid, process);
+                // Pages stay charged where they are when their process moves.
+                let charged = before.map(Process::units).unwrap_or_default();
+                for unit in &charged {
+                    self.charged(pid, unit);
+                }
+                charged
             }
         }
     }
@@ -126,9 +140,32 @@ impl Mirror {
         self.processes.get(&pid)?.labels.get(&number)
     }
 
-    /// Whether a process of the unit has tags.
+    /// A page of a tagged region of the process is charged to this unit.
+    pub(in crate::runtime::agent) fn charged(&mut self, pid: u32, unit: &Arc<str>) {
+        if let Some(process) = self.processes.get_mut(&pid)
+            && !process.has_tags(unit)
+            && process.charged.len() < CHARGED
+        {
+            process.charged.push(Arc::clone(unit));
+        }
+    }
+
+    /// Whether memory of the unit is tagged, as far as that is known: a process of it has tags, or one of another
+    /// unit has tagged pages that are charged to it.
     pub(in crate::runtime::agent) fn has_tags(&self, unit: &str) -> bool {
-        self.processes.values().any(|process| *process.unit == *unit)
+        self.processes.values().any(|process| process.has_tags(unit))
+    }
+}
+
+impl Process {
+    fn has_tags(&self, unit: &str) -> bool {
+        std::iter::once(&self.unit)
+            .chain(&self.charged)
+            .any(|known| **known == *unit)
+    }
+
+    fn units(self) -> Vec<Arc<str>> {
+        std::iter::once(self.unit).chain(self.charged).collect()
     }
 }
 
@@ -137,5 +174,44 @@ async fn readable(ring: &mut Option<Ring>) -> io::Result<()> {
     match ring {
         Some(ring) => ring.readable().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribute::tags::Label;
+
+    fn labels(pid: u32, unit: &str, labels: &[&str]) -> News {
+        let label = |(number, name): (u32, &&str)| Label {
+            number,
+            name: Arc::from(*name),
+        };
+        News::Labels {
+            pid,
+            unit: unit.to_owned(),
+            labels: (1..).zip(labels).map(label).collect(),
+        }
+    }
+
+    #[test]
+    fn a_unit_has_tags_as_long_as_pages_charged_to_it_may_be_tagged() {
+        let mut mirror = Mirror::new(super::super::channels(1).2);
+        mirror.take(labels(7, "old.service", &["a"]));
+        assert!(mirror.has_tags("old.service") && !mirror.has_tags("new.service"));
+        // It is moved, and its pages stay where they are.
+        mirror.take(labels(7, "new.service", &["a"]));
+        assert!(mirror.has_tags("old.service") && mirror.has_tags("new.service"));
+        // Pages that a third one has brought in.
+        let third: Arc<str> = Arc::from("third.service");
+        mirror.charged(7, &third);
+        mirror.charged(7, &third);
+        mirror.charged(8, &Arc::from("of.nobody"));
+        mirror.take(labels(7, "new.service", &["a", "b"]));
+        assert!(mirror.has_tags("third.service") && !mirror.has_tags("of.nobody"));
+        let changed = mirror.take(labels(7, "new.service", &[]));
+        let names: Vec<&str> = changed.iter().map(|unit| &**unit).collect();
+        assert_eq!(names, ["new.service", "old.service", "third.service"]);
+        assert!(changed.iter().all(|unit| !mirror.has_tags(unit)));
     }
 }

@@ -21,7 +21,10 @@ pub(super) use self::{
 use crate::{
     action::bring_back::BroughtBack,
     attribute::tags::Label,
-    export::{dbus::TagRequest, json::report::RegionField},
+    export::{
+        dbus::{RangeField, TagRequest},
+        json::report::RegionField,
+    },
 };
 
 /// Ways to the owner.
@@ -48,6 +51,7 @@ pub(super) struct TagsNews {
 enum Question {
     View(oneshot::Sender<TagsView>),
     Dump(u32, oneshot::Sender<String>),
+    Ranges(u32, oneshot::Sender<Vec<RangeField>>),
 }
 
 /// What the loop has to know.
@@ -123,6 +127,13 @@ impl TagsHandle {
         let (answer, view) = oneshot::channel();
         self.questions.send(Question::View(answer)).await.ok()?;
         view.await.ok()
+    }
+
+    /// All ranges, those of other users' processes left out; `None` if the owner has ended.
+    pub(super) async fn ranges(&self, uid: u32) -> Option<Vec<RangeField>> {
+        let (answer, ranges) = oneshot::channel();
+        self.questions.send(Question::Ranges(uid, answer)).await.ok()?;
+        ranges.await.ok()
     }
 
     /// All ranges as text, those of other users' processes left out; `None` if the owner has ended.

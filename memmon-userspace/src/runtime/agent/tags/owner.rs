@@ -1,36 +1,25 @@
 //! The task that owns the tags.
 
+mod force;
+mod view;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    fmt::Write as _,
+    collections::{BTreeMap, HashMap, VecDeque},
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::{mpsc, oneshot},
-    task::JoinError,
+    sync::mpsc,
 };
 
-use super::{
-    Dropped, ForOwner, News, Question, TagsInbox, TagsView, Wanted,
-    fetch::Fetching,
-    publish::{Kernel, NotPublished},
-    totals::Totals,
-};
+use self::force::{Answer, Waiting, unit_of};
+use super::{Dropped, ForOwner, News, TagsInbox, Wanted, fetch::Fetching, publish::Kernel, totals::Totals};
 use crate::{
     action::bring_back::BroughtBack,
-    attribute::{
-        tags::{Label, Limits, ProcessKey, TagError, Tagged, Tags},
-        unit_name,
-    },
-    decode::process,
-    export::{
-        dbus::{Process, Refused, TagRequest, Tagging},
-        json::report::{BringBackField, RegionField},
-    },
-    runtime::agent::reporter::sort_regions,
+    attribute::tags::{Label, Limits, ProcessKey, TagError, Tags},
+    export::dbus::{Found, Process, Refused, TagRequest, Tagging},
     source::{cgroup_tree::CgroupTree, proc, process::ProcessHandle},
 };
 
@@ -46,6 +35,8 @@ struct Held {
     unit: String,
     handle: ProcessHandle,
     labels: Vec<Label>,
+    /// Numbers of labels that may have been counted, also when they are not in use any more.
+    counted: Vec<u32>,
     /// What came of the last try to bring its pages back.
     brought_back: Option<BroughtBack>,
     /// Waits for its end; ends with the tags.
@@ -53,16 +44,11 @@ struct Held {
 }
 
 impl Held {
-    /// Whether the process lives and executes what it did.
-    fn is_still(&self, key: &ProcessKey) -> bool {
-        Process::of(&self.handle).is_ok_and(|(now, _)| now == *key)
+    /// The process as it is now; `None` if it has ended or executes something else than it did.
+    fn now(&self, key: &ProcessKey) -> Option<Found> {
+        let (now, found) = Process::of(&self.handle).ok()?;
+        (now == *key).then_some(found)
     }
-}
-
-/// The tags of a process that the kernel does not know yet.
-struct Waiting {
-    not_before: Instant,
-    answers: Vec<(u64, oneshot::Sender<Result<u64, Refused>>)>,
 }
 
 struct Owner {
@@ -84,21 +70,7 @@ struct Owner {
 
 /// Owns the tags until nobody can ask any more.
 pub(in crate::runtime::agent) async fn own(mut inbox: TagsInbox, tree: CgroupTree) {
-    let (gone, mut ended) = mpsc::channel(1);
-    let mut owner = Owner {
-        tags: Tags::new(Limits::default()),
-        held: HashMap::new(),
-        waiting: BTreeMap::new(),
-        kernel: Kernel::new(tree.hierarchy),
-        totals: Totals::default(),
-        tree,
-        fetching: Fetching::default(),
-        wanted: VecDeque::new(),
-        gone,
-        news: inbox.news.clone(),
-        idle: None,
-        swept: Instant::now(),
-    };
+    let (mut owner, mut ended) = Owner::new(inbox.news.clone(), tree);
     loop {
         let wake = owner.next_wake();
         tokio::select! {
@@ -114,14 +86,36 @@ pub(in crate::runtime::agent) async fn own(mut inbox: TagsInbox, tree: CgroupTre
                 None => return,
             },
             Some(question) = inbox.questions.recv() => owner.answer(question),
-            () = tokio::time::sleep_until(wake.into()) => owner.tidy().await,
+            () = tokio::time::sleep_until(wake.into()) => {}
         }
         owner.publish(Instant::now()).await;
+        // Not only when nobody asks for anything.
+        owner.tidy().await;
         owner.fetch().await;
     }
 }
 
 impl Owner {
+    /// Without any tags; and where the ends of processes are heard of.
+    fn new(news: mpsc::Sender<News>, tree: CgroupTree) -> (Self, mpsc::Receiver<ProcessKey>) {
+        let (gone, ended) = mpsc::channel(1);
+        let owner = Self {
+            tags: Tags::new(Limits::default()),
+            held: HashMap::new(),
+            waiting: BTreeMap::new(),
+            kernel: Kernel::new(tree.hierarchy),
+            totals: Totals::default(),
+            tree,
+            fetching: Fetching::default(),
+            wanted: VecDeque::new(),
+            gone,
+            news,
+            idle: None,
+            swept: Instant::now(),
+        };
+        (owner, ended)
+    }
+
     async fn request(&mut self, request: TagRequest) {
         let TagRequest {
             process,
@@ -129,6 +123,7 @@ impl Owner {
             answer,
         } = request;
         let pid = process.key.pid;
+        let tags = matches!(what, Tagging::Tag { .. });
         let changed = match what {
             Tagging::Tag { start, length, label } => self.tag(process, start, length, &label).await,
             Tagging::Untag { id } => self
@@ -146,11 +141,11 @@ impl Owner {
             }
             Ok(id) => {
                 self.tell_labels(pid).await;
-                let waiting = self.waiting.entry(pid).or_insert_with(|| Waiting {
-                    not_before: Instant::now(),
-                    answers: Vec::new(),
-                });
-                waiting.answers.push((id, answer));
+                let waiting = self
+                    .waiting
+                    .entry(pid)
+                    .or_insert_with(|| Waiting::until(Instant::now()));
+                waiting.answers.push(Answer { id, tags, to: answer });
             }
         }
     }
@@ -178,8 +173,7 @@ impl Owner {
     }
 
     fn hold(&mut self, process: Process) {
-        let cgroup = process::cgroup(&process.cgroups, self.tree.hierarchy, "memory").unwrap_or_default();
-        let unit = unit_name::owner_of(&cgroup).unit.to_owned();
+        let unit = unit_of(&process.cgroups, self.tree.hierarchy);
         let watch = match process.handle.try_clone() {
             Ok(pidfd) => tokio::spawn(watch(pidfd, process.key.clone(), self.gone.clone())).abort_handle(),
             Err(error) => {
@@ -192,6 +186,7 @@ impl Owner {
             unit,
             handle: process.handle,
             labels: Vec::new(),
+            counted: Vec::new(),
             brought_back: None,
             watch,
         };
@@ -203,17 +198,19 @@ impl Owner {
         self.kernel.clear(pid);
         if let Some(held) = self.held.remove(&pid) {
             held.watch.abort();
+            // Its labels are counted for the last time.
+            self.count();
             let (unit, labels) = (held.unit, Vec::new());
             self.tell(News::Labels { pid, unit, labels }).await;
         }
-        for (id, answer) in self
+        for Answer { id, to, .. } in self
             .waiting
             .remove(&pid)
             .into_iter()
             .flat_map(|waiting| waiting.answers)
         {
             let tags = 0;
-            drop(answer.send(Err(TagError::Unknown { id, tags }.into())));
+            drop(to.send(Err(TagError::Unknown { id, tags }.into())));
         }
         if self.held.is_empty() {
             self.idle = Some(Instant::now());
@@ -238,50 +235,6 @@ impl Owner {
         }
     }
 
-    /// Brings changed tags into force and answers those who wait for it.
-    async fn publish(&mut self, now: Instant) {
-        let due: Vec<u32> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.not_before <= now)
-            .map(|(pid, _)| *pid)
-            .collect();
-        for pid in due {
-            let (Some(process), Some(held)) = (self.tags.get(pid), self.held.get(&pid)) else {
-                self.waiting.remove(&pid);
-                continue;
-            };
-            let result = match self.kernel.publish(process) {
-                Err(NotPublished::Later(pause)) => {
-                    if let Some(waiting) = self.waiting.get_mut(&pid) {
-                        waiting.not_before = now + pause;
-                    }
-                    continue;
-                }
-                Err(NotPublished::Failed(why)) => Err(Refused::Kernel(why)),
-                Ok(()) => Ok(()),
-            };
-            if let Err(refused) = &result {
-                tracing::error!("process {pid}: {refused}");
-            }
-            // If it ended, or executed another program, before the tags came into force, the kernel has not taken
-            // them away with it.
-            if !held.is_still(&process.key) {
-                self.tags.forget(pid);
-                self.let_go(pid).await;
-                continue;
-            }
-            let answers = self
-                .waiting
-                .remove(&pid)
-                .into_iter()
-                .flat_map(|waiting| waiting.answers);
-            for (id, answer) in answers {
-                drop(answer.send(result.clone().map(|()| id)));
-            }
-        }
-    }
-
     /// Tells the loop of labels that have come or gone.
     async fn tell_labels(&mut self, pid: u32) {
         let (Some(process), Some(held)) = (self.tags.get(pid), self.held.get_mut(&pid)) else {
@@ -291,6 +244,9 @@ impl Owner {
         if labels == held.labels {
             return;
         }
+        held.counted.extend(labels.iter().map(|label| label.number));
+        held.counted.sort_unstable();
+        held.counted.dedup();
         held.labels.clone_from(&labels);
         let unit = held.unit.clone();
         self.totals.name(&unit, &labels);
@@ -304,26 +260,27 @@ impl Owner {
         {
             let pid = wanted.pid;
             let (Some(process), Some(held)) = (self.tags.get(pid), self.held.get(&pid)) else {
-                // The loop hears of its end, too.
+                // The loop hears of its end, too; but it may have tagged again since.
+                let gone = BroughtBack::not_tried("its tags were gone".to_owned());
+                self.fetched(pid, gone).await;
                 continue;
             };
-            match held
+            let begun = held
                 .handle
                 .try_clone()
                 .map_err(|error| error.to_string())
                 .and_then(|pidfd| ProcessHandle::from_fd(pidfd).map_err(|error| error.to_string()))
-            {
-                Ok(handle) => {
+                .and_then(|handle| {
                     let mount = self.tree.mount.clone();
-                    self.fetching.begin(wanted, handle, &process.regions, mount);
-                }
-                Err(why) => self.fetched(pid, Ok(BroughtBack::not_tried(why))).await,
+                    self.fetching.begin(wanted, handle, &process.regions, mount)
+                });
+            if let Err(why) = begun {
+                self.fetched(pid, BroughtBack::not_tried(why)).await;
             }
         }
     }
 
-    async fn fetched(&mut self, pid: u32, outcome: Result<BroughtBack, JoinError>) {
-        let outcome = outcome.unwrap_or_else(|error| BroughtBack::not_tried(error.to_string()));
+    async fn fetched(&mut self, pid: u32, outcome: BroughtBack) {
         if let Some(held) = self.held.get_mut(&pid) {
             held.brought_back = Some(outcome.clone());
         }
@@ -344,7 +301,7 @@ impl Owner {
         waiting.chain(idle).chain(sweep).fold(far, Ord::min)
     }
 
-    /// What is done when nothing else is: tags that were dropped unheard, and page level that nobody needs.
+    /// What is due from time to time: tags that were dropped unheard, and page level that nobody needs.
     async fn tidy(&mut self) {
         let now = Instant::now();
         self.kernel.forget_budgets(now);
@@ -364,6 +321,7 @@ impl Owner {
                 self.tags.forget(pid);
                 self.let_go(pid).await;
             }
+            self.look_where_they_are().await;
         }
         if self.idle.is_some_and(|since| now.duration_since(since) >= LINGER) {
             self.idle = None;
@@ -372,96 +330,6 @@ impl Owner {
             self.kernel.detach();
             tracing::info!("page level is detached: nothing is tagged any more");
         }
-    }
-
-    fn answer(&mut self, question: Question) {
-        // Whoever asked may have given up.
-        match question {
-            Question::View(answer) => drop(answer.send(self.view())),
-            Question::Dump(uid, answer) => drop(answer.send(self.dump(uid))),
-        }
-    }
-
-    /// Takes the kernel's counters over; those of labels that are gone end with that.
-    fn count(&mut self) -> HashMap<u32, u64> {
-        let known: HashSet<u32> = self
-            .held
-            .values()
-            .flat_map(|held| held.labels.iter().map(|label| label.number))
-            .collect();
-        let counted = self.kernel.hits(|label| known.contains(&label));
-        self.totals.count(&counted, |label| known.contains(&label));
-        counted
-    }
-
-    fn view(&mut self) -> TagsView {
-        let hits = self.count();
-        let mut regions = Vec::new();
-        for process in self.tags.processes() {
-            let mut pages: BTreeMap<u32, u64> = BTreeMap::new();
-            for region in process.regions.iter() {
-                *pages.entry(region.label.number).or_default() += region.pages();
-            }
-            let bring_back = self
-                .held
-                .get(&process.key.pid)
-                .and_then(|held| held.brought_back.as_ref())
-                .map(bring_back_field);
-            regions.extend(process.labels().map(|label| RegionField {
-                unit: self.unit_of(process).to_owned(),
-                label: label.name.to_string(),
-                pid: Some(process.key.pid),
-                pages: pages.get(&label.number).copied().unwrap_or(0),
-                swapout_pages: Some(hits.get(&label.number).copied().unwrap_or(0)),
-                bring_back: bring_back.clone(),
-                uid: process.uid,
-            }));
-        }
-        sort_regions(&mut regions);
-        TagsView {
-            processes: self.tags.processes().count(),
-            ranges: self.tags.ranges(),
-            regions,
-            totals: self.totals.by_region(),
-        }
-    }
-
-    fn unit_of(&self, process: &Tagged) -> &str {
-        self.held
-            .get(&process.key.pid)
-            .map_or("unknown", |held| held.unit.as_str())
-    }
-
-    fn dump(&self, uid: u32) -> String {
-        let mut text = String::new();
-        let shown = self
-            .tags
-            .processes()
-            .filter(|process| uid == 0 || process.uid == uid);
-        for process in shown {
-            let pid = process.key.pid;
-            let comm = self.held.get(&pid).map_or("?", |held| held.comm.as_str());
-            let unit = self.unit_of(process);
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{pid} {comm} {unit}: {} tags", process.tags());
-            for region in process.regions.iter() {
-                let _ = writeln!(
-                    text,
-                    "  {:#x}-{:#x} {}",
-                    region.start, region.end, region.label.name
-                );
-            }
-        }
-        text
-    }
-}
-
-fn bring_back_field(outcome: &BroughtBack) -> BringBackField {
-    BringBackField {
-        asked_pages: outcome.asked,
-        back_pages: outcome.back,
-        still_out_pages: outcome.still_out,
-        reason: outcome.why.clone(),
     }
 }
 
@@ -480,3 +348,7 @@ async fn watch(pidfd: OwnedFd, key: ProcessKey, gone: mpsc::Sender<ProcessKey>) 
     // The owner has ended.
     let _ = gone.send(key).await;
 }
+
+#[cfg(test)]
+#[path = "owner_tests.rs"]
+mod tests;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use memmon_common::page::{PROCESS_RANGES, SLICE_REST_NS, TagRange};
+use memmon_common::page::{SLICE_REST_NS, TagRange};
 
 use crate::{
-    attribute::tags::{Region, Tagged},
+    attribute::tags::{Region, Tagged, is_person},
     source::{
         pages::{PageOptions, PageProbes, TagError},
         proc,
@@ -18,7 +18,9 @@ use crate::{
 
 /// Ranges that the processes of one user may have replaced per [`SLICE_REST_NS`]. What is replaced keeps its place
 /// in the table for that long, so whoever replaces without end would fill it.
-const BUDGET: f64 = 8192.0;
+const BUDGET: f64 = 4096.0;
+/// Entries of the table that are left to services.
+const KEPT: usize = 8192;
 /// After a failure to attach, how long nobody tries again: it takes tens of milliseconds and of megabytes.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -50,7 +52,7 @@ impl Budget {
         let rest = Duration::from_nanos(SLICE_REST_NS);
         let passed = now.duration_since(self.at).as_secs_f64() / rest.as_secs_f64();
         (self.left, self.at) = ((self.left + passed * BUDGET).min(BUDGET), now);
-        let wanted = f64::from(u32::try_from(ranges).unwrap_or(PROCESS_RANGES));
+        let wanted = f64::from(u32::try_from(ranges).unwrap_or(u32::MAX)).min(BUDGET);
         if self.left < wanted {
             return Err(rest.mul_f64((wanted - self.left) / BUDGET));
         }
@@ -63,6 +65,8 @@ impl Budget {
 pub(super) enum NotPublished {
     /// Not yet: try again after this time.
     Later(Duration),
+    /// The table has no room now: try again after this time, but not for ever.
+    Full(Duration, String),
     /// Not at all.
     Failed(String),
 }
@@ -131,20 +135,24 @@ impl Kernel {
         let Some(probes) = &mut self.probes else {
             return Err(NotPublished::Failed("page level is not attached".to_owned()));
         };
+        let rest = Duration::from_nanos(SLICE_REST_NS);
+        let (wanted, at) = (process.ranges(), proc::monotonic_ns());
+        if is_person(process.uid) && (probes.room(at) as usize) < wanted + KEPT {
+            let why = format!("{wanted} ranges do not fit beside what is kept for services");
+            return Err(NotPublished::Full(rest, why));
+        }
         if process.uid != 0 {
             let now = Instant::now();
             let budget = self
                 .budgets
                 .entry(process.uid)
                 .or_insert_with(|| Budget::full(now));
-            budget
-                .take(process.regions.len(), now)
-                .map_err(NotPublished::Later)?;
+            budget.take(wanted, now).map_err(NotPublished::Later)?;
         }
         let ranges: Vec<TagRange> = process.regions.iter().flat_map(tag_ranges).collect();
-        match probes.set_process_tags(process.key.pid, &ranges, proc::monotonic_ns()) {
+        match probes.set_process_tags(process.key.pid, &ranges, at) {
             Ok(()) => Ok(()),
-            Err(TagError::TableFull { .. }) => Err(NotPublished::Later(Duration::from_nanos(SLICE_REST_NS))),
+            Err(error @ TagError::TableFull { .. }) => Err(NotPublished::Full(rest, error.to_string())),
             Err(error) => Err(NotPublished::Failed(error.to_string())),
         }
     }
@@ -158,27 +166,23 @@ impl Kernel {
         }
     }
 
-    /// Pages of each label that went to swap so far; empty if nobody counts. Counters of labels that are not known any
-    /// more are told for the last time.
+    /// Pages of each label that went to swap so far; empty if nobody counts. Those of labels that are not known any more
+    /// are told for the last time, and forgotten, which makes room for others.
     pub(super) fn hits(&mut self, is_known: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
-        let mut pages: HashMap<u32, u64> = HashMap::new();
         let Some(probes) = &mut self.probes else {
-            return pages;
+            return HashMap::new();
         };
         let hits = probes.region_hits().unwrap_or_else(|error| {
             tracing::error!("reading the counters of tagged regions: {error}");
             Vec::new()
         });
-        for (key, count) in hits {
-            *pages.entry(key.label).or_default() += count;
-            if is_known(key.label) {
-                continue;
-            }
-            if let Err(error) = probes.forget_region(&key) {
+        let gone = hits.iter().filter(|(label, _)| !is_known(*label));
+        for (label, _) in gone {
+            if let Err(error) = probes.forget_region(*label) {
                 tracing::warn!("a counter of a label that is gone stays: {error}");
             }
         }
-        pages
+        hits.into_iter().collect()
     }
 
     /// Forgets what is known of users that have replaced nothing lately.
@@ -193,7 +197,7 @@ impl Kernel {
 fn tag_ranges(region: &Region) -> impl Iterator<Item = TagRange> {
     const LARGEST: u64 = u32::MAX as u64;
     let (start, pages, label) = (region.start, region.pages(), region.label.number);
-    (0..pages.div_ceil(LARGEST)).map(move |part| {
+    (0..region.ranges() as u64).map(move |part| {
         let before = part * LARGEST;
         TagRange {
             start: start + before * 4096,
@@ -213,12 +217,12 @@ mod tests {
         let start = Instant::now();
         let rest = Duration::from_nanos(SLICE_REST_NS);
         let mut budget = Budget::full(start);
-        assert_eq!(budget.take(8000, start), Ok(()));
+        assert_eq!(budget.take(4000, start), Ok(()));
         let wait = budget.take(1000, start).expect_err("used up");
         assert!(wait > Duration::ZERO && wait < rest, "{wait:?}");
         assert_eq!(budget.take(1000, start + wait + Duration::from_micros(1)), Ok(()));
         let later = start + rest * 100;
-        assert_eq!(budget.take(8192, later), Ok(()));
+        assert_eq!(budget.take(4096, later), Ok(()));
         assert!(budget.take(1, later).is_err(), "idle time is not saved up");
     }
 

@@ -1,0 +1,130 @@
+//! What processes have tagged, as a running agent tells it, for a trace that has no tags of its own.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::AbortHandle};
+
+use crate::{
+    action::systemd::Bus,
+    export::dbus::{Client, ClientError, RangeField},
+};
+
+/// Between two questions.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Between two attempts where no agent answers.
+const RETRY: Duration = Duration::from_secs(10);
+/// How long the first answer is waited for.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// Ranges of each process, by address.
+type Ranges = HashMap<u32, Vec<RangeField>>;
+
+/// Tagged ranges, at most a second old if an agent runs; none otherwise.
+#[derive(Debug)]
+pub(super) struct TaggedRanges {
+    told: watch::Receiver<Arc<Ranges>>,
+    task: AbortHandle,
+}
+
+impl TaggedRanges {
+    /// Begins to ask the agent; ends with the value.
+    pub(super) fn ask(bus: Bus) -> Self {
+        let (tell, told) = watch::channel(Arc::default());
+        let task = tokio::spawn(async move {
+            while !tell.is_closed() {
+                if let Err(error) = keep(&bus, &tell).await {
+                    tracing::debug!("which regions are tagged is not known: {error}");
+                    tell.send_replace(Arc::default());
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        Self {
+            told,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Waits for the first answer, or for the news that there is none.
+    pub(super) async fn wait(&mut self) {
+        // Too late is as good as none.
+        let _ = tokio::time::timeout(FIRST, self.told.changed()).await;
+    }
+
+    /// The label of the region that `address` is in; `None` if it is in none, or nobody knows.
+    pub(super) fn at(&self, pid: u32, address: u64) -> Option<String> {
+        label(self.told.borrow().get(&pid)?, address).map(str::to_owned)
+    }
+}
+
+impl Drop for TaggedRanges {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Passes on what the agent says until it says nothing more.
+async fn keep(bus: &Bus, tell: &watch::Sender<Arc<Ranges>>) -> Result<(), ClientError> {
+    let client = Client::connect(bus).await?;
+    loop {
+        tell.send_replace(Arc::new(by_process(client.regions().await?)));
+        tokio::time::sleep(REFRESH).await;
+    }
+}
+
+fn by_process(all: Vec<RangeField>) -> Ranges {
+    let mut ranges = Ranges::new();
+    for range in all {
+        ranges.entry(range.pid).or_default().push(range);
+    }
+    for ranges in ranges.values_mut() {
+        ranges.sort_by_key(|range| range.start);
+    }
+    ranges
+}
+
+fn label(ranges: &[RangeField], address: u64) -> Option<&str> {
+    let behind = ranges.partition_point(|range| range.start <= address);
+    let range = ranges.get(behind.checked_sub(1)?)?;
+    (address - range.start < range.length).then_some(range.label.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(pid: u32, start: u64, length: u64, label: &str) -> RangeField {
+        RangeField {
+            pid,
+            start,
+            length,
+            label: label.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_address_has_the_label_of_its_own_process_and_range() {
+        let all = by_process(vec![
+            range(7, 0x9000, 0x1000, "b"),
+            range(7, 0x1000, 0x2000, "a"),
+            range(8, 0x1000, 0x1000, "c"),
+        ]);
+        let at = |pid, address| all.get(&pid).and_then(|ranges| label(ranges, address));
+        assert_eq!(
+            (at(7, 0xfff), at(7, 0x1000), at(7, 0x2fff)),
+            (None, Some("a"), Some("a"))
+        );
+        assert_eq!(
+            (at(7, 0x3000), at(7, 0x9fff), at(7, 0xa000)),
+            (None, Some("b"), None)
+        );
+        assert_eq!((at(8, 0x1800), at(9, 0x1800)), (Some("c"), None));
+    }
+
+    #[tokio::test]
+    async fn without_a_bus_no_region_is_known() {
+        let mut tagged = TaggedRanges::ask(Bus::Address("unix:path=/nonexistent/bus".to_owned()));
+        tagged.wait().await;
+        assert_eq!(tagged.at(1, 0x1000), None);
+    }
+}
