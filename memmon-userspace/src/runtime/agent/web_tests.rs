@@ -26,7 +26,9 @@ fn port(socket: &Socket) -> u16 {
 }
 
 fn config(text: &str) -> config::Http {
-    Config::from_text("f.toml", &format!("[http]\n{text}")).unwrap().http
+    Config::from_text("f.toml", &format!("[http]\n{text}"))
+        .unwrap()
+        .http
 }
 
 #[test]
@@ -60,9 +62,7 @@ async fn status(port: u16, path: &str) -> String {
 async fn serve(page: Option<Guard>) -> [u16; 2] {
     let sockets = vec![socket("127.0.0.1:0"), socket("0.0.0.0:0")];
     let ports = [port(&sockets[0]), port(&sockets[1])];
-    let routes = http::routes(Feed::new(Box::new(|| {
-        Box::pin(async { Some(Facts::default()) })
-    })));
+    let routes = http::routes(Feed::new(Box::new(|| Box::pin(async { Some(Facts::default()) }))));
     let (reports, _) = mpsc::channel(1);
     let (_, board) = watch::channel(Board::default());
     Serving { sockets, page }.serve(routes, Hosts::default(), &reports, board);
