@@ -1,6 +1,8 @@
 //! `memmon.live/1`: what the web page is told each second. A report without processes, addresses, paths and
 //! proposals, and bounded in size whatever the host runs.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::Serialize;
 
 use super::report::{
@@ -23,6 +25,8 @@ const REGIONS: usize = 100;
 pub struct LiveDocument<'a> {
     /// `memmon.live/1`.
     pub schema: &'static str,
+    /// Wall time of the agent, seconds since 1970: events may arrive late, and together.
+    pub at: f64,
     /// The running agent.
     pub agent: Option<&'a AgentField>,
     /// `exact`, `degraded` or `unverified`.
@@ -100,12 +104,16 @@ pub struct LiveRegion<'a> {
     pub swapout_pages: Option<u64>,
 }
 
-impl<'a> From<&'a ReportDocument> for LiveDocument<'a> {
-    fn from(report: &'a ReportDocument) -> Self {
+impl<'a> LiveDocument<'a> {
+    /// What `report` says, which was made at `at`.
+    pub fn new(report: &'a ReportDocument, at: SystemTime) -> Self {
         let alarms = report.alarms.as_deref().unwrap_or_default();
         let blame = report.blame.as_deref().unwrap_or_default();
         Self {
             schema: "memmon.live/1",
+            at: at
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64()),
             agent: report.agent.as_ref(),
             attribution: report.attribution,
             system: LiveSystem::from(&report.system),
