@@ -6,8 +6,9 @@ use super::model::Moment;
 
 /// Events that are kept.
 const KEPT: usize = 500;
-/// Swap-outs of the same units within this time are one event that grows.
-const GROWS: Duration = Duration::from_secs(10);
+/// Swap-outs of the same units within this time are one event that grows: in a storm alarms are not to be lost among
+/// them.
+const GROWS: Duration = Duration::from_secs(60);
 /// So far back such an event is looked for.
 const NEAR: usize = 12;
 

@@ -114,7 +114,7 @@ fn swap_outs_of_the_same_units_are_one_event_that_grows() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told.contains(&"swapped out 4 pages of omnimind.service by backup.service (direct)".to_owned()));
     assert!(told.contains(&"swapped out 40 pages of backup.service by kswapd".to_owned()));
-    rig.second += 20;
+    rig.second += 70;
     rig.report(&document([5, 40, 0]));
     assert_eq!(
         events(&rig)[0],
