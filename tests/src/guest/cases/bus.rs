@@ -229,7 +229,9 @@ fn scraped(unit: &str) -> Result<u64> {
     of_unit
         .map(|line| {
             let (_, value) = line.rsplit_once(' ').context("a series without a value")?;
-            value.parse().with_context(|| format!("the value of {line}"))
+            value
+                .parse::<u64>()
+                .with_context(|| format!("the value of {line}"))
         })
         .sum()
 }

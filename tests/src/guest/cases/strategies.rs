@@ -10,6 +10,7 @@ use crate::{
     guest::{
         Case, Ctx, Outcome,
         agent::{Agent, Setup, SwapLimit, leases},
+        documents::document,
         shell,
         undo::Undo,
         units::Unit,
