@@ -6,5 +6,8 @@ pub mod guest;
 pub mod host;
 pub mod live;
 pub mod pages;
+#[path = "../../memmon-userspace/src/testing/schema.rs"]
+#[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
+mod schema;
 pub mod web;
 pub mod workload;

@@ -3,9 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
-#[path = "../../../memmon-userspace/src/testing/schema.rs"]
-#[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
-mod schema;
+use crate::schema;
 
 /// Reads a document, which must be of this kind (`memmon.report/1`) and as its schema says.
 ///

@@ -12,9 +12,6 @@ pub mod meter;
 mod names;
 mod pages;
 mod parity;
-#[path = "../../../memmon-userspace/src/testing/schema.rs"]
-#[expect(dead_code, reason = "shared with memmon's own tests, which use more of it")]
-mod schema;
 mod stalls;
 mod tracer;
 mod wire;

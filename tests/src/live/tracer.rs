@@ -12,10 +12,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{context::Context, meter, schema};
+use super::{context::Context, meter};
 use crate::{
     host::{interrupt, wait},
     live::worker::client::Workload,
+    schema,
 };
 
 /// No unit is called so.
