@@ -177,8 +177,8 @@ pub const COPY_SHIFT: u32 = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct OpenRun {
-    /// Grows, before anything else changes, each time another key begins: a reader that sees it unchanged
-    /// before and after has seen a consistent run.
+    /// Grows by one before another key begins and by one when it has begun and the last is in the map: a reader
+    /// that sees the same even number before and after has seen a consistent run.
     pub sequence: u64,
     /// As in [`SwapOutKey`]; 0 = no run yet.
     pub owner: u64,

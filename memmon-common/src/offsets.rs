@@ -58,6 +58,9 @@ pub struct KernelFacts {
     pub sc_proactive: u32,
     /// Bit of `scan_control.proactive` within that byte.
     pub sc_proactive_bit: u32,
+    /// 1 if the kernel has `memory.reclaim` (from 5.19): where `sc_proactive` is absent all the same (before 6.1), a
+    /// request cannot be told from a limit.
+    pub memory_reclaim: u32,
     /// `pt_regs.orig_ax`, to tell `madvise` from other callers.
     pub regs_syscall: u32,
     /// 1 if a task can be preempted inside a tracepoint (from 7.0): then the kernel skips a program on a CPU
@@ -73,7 +76,7 @@ pub struct KernelFacts {
     /// BTF id of `struct scan_control`.
     pub type_scan_control: u32,
 }
-pod!(KernelFacts, size = 27 * 4, align = 4);
+pod!(KernelFacts, size = 28 * 4, align = 4);
 
 impl KernelFacts {
     /// A kernel of which nothing is known.
@@ -99,6 +102,7 @@ impl KernelFacts {
         sc_target: ABSENT,
         sc_proactive: ABSENT,
         sc_proactive_bit: ABSENT,
+        memory_reclaim: ABSENT,
         regs_syscall: ABSENT,
         preemptible: ABSENT,
         rdonly_cast: ABSENT,

@@ -49,6 +49,18 @@ pub(crate) fn due(owner: u64, pages: u64, now: &mut u64) -> Option<u64> {
     }
 }
 
+/// A record found no room: the next page of the cgroup tries again at once, and brings these pages along.
+#[inline(always)]
+fn unsent(owner: u64, pages: u64) {
+    if let Some(state) = CRITICAL.get_ptr_mut(owner) {
+        // SAFETY: as in `due`.
+        unsafe {
+            (*state).suppressed_pages = (*state).suppressed_pages.wrapping_add(pages);
+            (*state).last_ns = 0;
+        }
+    }
+}
+
 /// One bit per id: `false` is certain, `true` needs the map.
 #[inline(always)]
 pub(crate) fn maybe_critical(cgroup: u64) -> bool {
@@ -71,6 +83,9 @@ pub(crate) fn swap_out(
 ) {
     let Some(mut entry) = EVENTS.reserve::<SwapOutEvent>(0) else {
         count(total::RING_DROPS, 1);
+        if setting!(emit_all) == 0 {
+            unsent(owner, suppressed.wrapping_add(pages));
+        }
         return;
     };
     #[expect(

@@ -254,6 +254,11 @@ pub(crate) fn culprit(ctx: &impl EbpfContext, task: Typed, owner: u64, owner_id:
             kind: reclaim_kind::DIRECT,
             cgroup: memcg_id_of_task(task),
         }
+    } else if fact!(sc_proactive) == ABSENT && fact!(memory_reclaim) != ABSENT {
+        Culprit {
+            kind: reclaim_kind::MEMCG,
+            cgroup: memcg_id_of_task(task),
+        }
     } else if target == owner {
         Culprit {
             kind: reclaim_kind::LIMIT,

@@ -112,6 +112,8 @@ pub(crate) fn count_swap_out<const COPY: u32>(owner: u64, reclaimer: u64, kind: 
             return;
         }
         let before = *run;
+        // Odd until the run is whole again and the last one is in the map: whoever reads it meanwhile, because this
+        // CPU was interrupted or this task preempted, takes it for unsettled.
         (&raw mut (*run).sequence).write_volatile(before.sequence.wrapping_add(1));
         (&raw mut (*run).pages).write_volatile(pages);
         (&raw mut (*run).owner).write_volatile(owner);
@@ -127,6 +129,7 @@ pub(crate) fn count_swap_out<const COPY: u32>(owner: u64, reclaimer: u64, kind: 
                 count_of::<COPY>(total::OVERFLOW_PAGES, before.pages);
             }
         }
+        (&raw mut (*run).sequence).write_volatile(before.sequence.wrapping_add(2));
     }
 }
 

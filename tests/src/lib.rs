@@ -6,4 +6,5 @@ pub mod guest;
 pub mod host;
 pub mod live;
 pub mod pages;
+pub mod web;
 pub mod workload;

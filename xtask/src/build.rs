@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the eBPF object, then the agent with the object inside.
+//! `cargo xtask build`: the eBPF object and the web page, then the agent with both inside.
 
 use std::{
     env, fs,
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     bpf_object,
     bpf_toolchain::{self, TARGET, Toolchain},
+    web,
 };
 
 /// The workspace's root directory.
@@ -125,13 +126,19 @@ fn without_debug_info(object: &Path) -> Result<Vec<u8>> {
     fs::read(from).with_context(|| format!("reading {}", from.display()))
 }
 
-/// Builds the agent with the eBPF object inside and returns the binary's path.
-pub(crate) fn agent(release: bool) -> Result<PathBuf> {
-    let object = ebpf()?;
-    let mut cargo = cargo();
+/// Has `cargo` build an agent with everything inside: the eBPF object and the web page.
+pub(crate) fn embed(cargo: &mut Command) -> Result<()> {
     cargo
-        .args(["build", "--locked", "--package", "memmon", "--bin", "memmon"])
-        .env("MEMMON_BPF_OBJECT", &object);
+        .env("MEMMON_BPF_OBJECT", ebpf()?)
+        .env("MEMMON_WEB_DIST", web::page()?);
+    Ok(())
+}
+
+/// Builds the agent with everything inside and returns the binary's path.
+pub(crate) fn agent(release: bool) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--locked", "--package", "memmon", "--bin", "memmon"]);
+    embed(&mut cargo)?;
     if release {
         cargo.arg("--release");
     }
@@ -141,13 +148,11 @@ pub(crate) fn agent(release: bool) -> Result<PathBuf> {
         .join("memmon"))
 }
 
-/// Builds a program of the `tests` crate, with the eBPF object inside, and returns its path.
+/// Builds a program of the `tests` crate, with everything inside, and returns its path.
 pub(crate) fn test_program(name: &str, release: bool) -> Result<PathBuf> {
-    let object = ebpf()?;
     let mut cargo = cargo();
-    cargo
-        .args(["build", "--locked", "--package", "memmon-tests", "--bin", name])
-        .env("MEMMON_BPF_OBJECT", &object);
+    cargo.args(["build", "--locked", "--package", "memmon-tests", "--bin", name]);
+    embed(&mut cargo)?;
     if release {
         cargo.arg("--release");
     }

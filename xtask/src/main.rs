@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod test;
 mod vm;
+mod web;
 
 use std::process::ExitCode;
 
@@ -28,13 +29,14 @@ struct Cli {
 enum Task {
     /// Install what building and testing need; what is there stays.
     Setup,
-    /// Test everything: format, lints, rules, licences, pure tests, this kernel, virtual machines.
+    /// Test everything: format, lints, rules, licences, pure tests, this kernel, the page in a browser,
+    /// virtual machines.
     Test {
         /// Leave a part out; it is counted and named as skipped.
         #[arg(long, value_name = "PART")]
         skip: Vec<test::Part>,
     },
-    /// Build the eBPF object and the agent.
+    /// Build the eBPF object, the web page and the agent.
     Build {
         /// Without debug assertions, optimised.
         #[arg(long)]
@@ -57,6 +59,8 @@ enum Task {
     },
     /// Test the client libraries.
     Clients,
+    /// Try the web page in a headless Chromium.
+    Web,
     /// Boot Debian's kernels with a real systemd and run the cases there.
     Vm(vm::VmArgs),
     /// Measure what memmon costs on this machine, as root.
@@ -97,6 +101,7 @@ fn dispatch(task: Task) -> anyhow::Result<()> {
         Task::Run => run::main()?,
         Task::Live { cases } => live::run(&cases)?,
         Task::Clients => clients::test()?,
+        Task::Web => web::test()?,
         Task::Vm(args) => vm::main(args)?,
         Task::Bench { rounds, record, only } => bench::run(rounds, record, &only)?,
     }

@@ -9,7 +9,7 @@ use crate::{
     build::{cargo, run as run_command},
     check, clients, live,
     setup::{self, Purpose},
-    vm,
+    vm, web,
 };
 
 /// What the test consists of.
@@ -23,6 +23,8 @@ pub(crate) enum Part {
     Clients,
     /// Cases on this machine's kernel.
     Live,
+    /// The web page in a headless Chromium.
+    Web,
     /// Cases in virtual machines.
     Vm,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Part {
             Self::Pure => "pure",
             Self::Clients => "clients",
             Self::Live => "live",
+            Self::Web => "web",
             Self::Vm => "vm",
         })
     }
@@ -46,7 +49,15 @@ impl fmt::Display for Part {
 pub(crate) fn run(skip: &[Part]) -> Result<()> {
     setup::ensure(Purpose::Test)?;
     let (mut passed, mut failed, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for part in [Part::Check, Part::Pure, Part::Clients, Part::Live, Part::Vm] {
+    let all = [
+        Part::Check,
+        Part::Pure,
+        Part::Clients,
+        Part::Web,
+        Part::Live,
+        Part::Vm,
+    ];
+    for part in all {
         if skip.contains(&part) {
             skipped.push(part);
             continue;
@@ -92,6 +103,7 @@ fn one(part: Part) -> Result<()> {
         ),
         Part::Clients => clients::test(),
         Part::Live => live::run(&[]),
+        Part::Web => web::test(),
         Part::Vm => vm::test(),
     }
 }

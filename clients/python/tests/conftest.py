@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -109,7 +110,8 @@ class Bus:
         self._config = directory / "bus.conf"
         self._config.write_text(
             f"<busconfig><listen>{self.address}</listen><auth>EXTERNAL</auth><policy context='default'>"
-            "<allow send_destination='*'/><allow receive_sender='*'/><allow own='*'/></policy></busconfig>"
+            "<allow user='*'/><allow send_destination='*'/><allow receive_sender='*'/><allow own='*'/>"
+            "</policy></busconfig>"
         )
         self.start()
 
@@ -129,10 +131,14 @@ class Bus:
 
 
 @pytest.fixture
-def bus(tmp_path):
-    bus = Bus(tmp_path)
-    yield bus
-    bus.stop()
+def bus():
+    with tempfile.TemporaryDirectory(prefix="memmon-bus-") as name:
+        # For processes that change their user, too; pytest's own directories are for one.
+        Path(name).chmod(0o755)
+        bus = Bus(Path(name))
+        Path(name, "bus").chmod(0o777)
+        yield bus
+        bus.stop()
 
 
 @pytest.fixture

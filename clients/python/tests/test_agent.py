@@ -54,24 +54,67 @@ def test_registers_again_after_the_agent_was_killed(bus, start):
     client.run("guards.pop().release()")
     second = start(Agent, bus)
     again = [second.event() for _ in range(19)]
+    assert {event["event"] for event in again} == {"tag"}, "the numbers of another agent are not this one's"
     assert {(e["start"], e["length"], e["label"]) for e in again} < before
     wait_for("all are registered", lambda: client.run("all(g.tagged for g in guards)"))
     client.run("guards[0].release()")
     assert second.event()["event"] == "untag"
 
 
-def test_registers_again_after_the_bus_was_killed(bus, start):
+def registered(agent):
+    agent.tell("tags")
+    event = agent.event()
+    assert event["event"] == "tags", event
+    return [(start, length, label) for start, length, label in event["tags"]]
+
+
+def test_no_tag_is_doubled_or_left_when_the_bus_is_killed(bus, start):
     agent, client = start(Agent, bus), start(Client, bus)
-    client.run("guard = memmon.protect(bytearray(9000), 'a')")
-    assert client.run("guard.wait_tagged(10)") is True
+    client.run("guards = [memmon.protect(bytearray(9000), f'b{i}') for i in range(12)]")
+    assert client.run("all([g.wait_tagged(10) for g in guards])") is True
+    old = {agent.event()["id"] for _ in range(12)}
     bus.stop()
-    wait_for("the loss is noticed", lambda: client.run("not guard.tagged"))
-    assert client.run("guard.locked") is True
-    agent.end(kill=True)
+    wait_for("the loss is noticed", lambda: client.run("not any(g.tagged for g in guards)"))
+    assert client.run("all(g.locked for g in guards)") is True
+    client.run("guards.pop().release()")
     bus.start()
-    agent = start(Agent, bus)
-    assert agent.event()["label"] == "a"
-    assert client.run("guard.wait_tagged(10)") is True
+    assert agent.event()["event"] == "ready"
+    taken_back = [agent.event() for _ in range(12)]
+    assert {event["event"] for event in taken_back} == {"untag"}, "before anything is registered"
+    assert {event["id"] for event in taken_back} == old
+    again = [agent.event() for _ in range(11)]
+    assert sorted(event["label"] for event in again) == sorted(f"b{i}" for i in range(11))
+    assert client.run("all([g.wait_tagged(10) for g in guards])") is True
+    assert len(registered(agent)) == 11
+    client.run("for guard in guards: guard.release()")
+    assert {agent.event()["event"] for _ in range(11)} == {"untag"}
+    assert registered(agent) == []
+
+
+def test_no_tag_is_doubled_when_only_the_connection_breaks(bus, start):
+    agent, client = start(Agent, bus), start(Client, bus)
+    client.run("guards = [memmon.protect(bytearray(9000), f'b{i}') for i in range(5)]")
+    assert client.run("all([g.wait_tagged(10) for g in guards])") is True
+    senders = {agent.event()["sender"] for _ in range(5)}
+    client.run("import socket; memmon._agent.agent()._conn.sock.shutdown(socket.SHUT_RDWR)")
+    assert [agent.event()["event"] for _ in range(5)] == ["untag"] * 5
+    again = [agent.event() for _ in range(5)]
+    assert {event["event"] for event in again} == {"tag"}
+    assert not {event["sender"] for event in again} & senders, "a new connection"
+    assert client.run("all([g.wait_tagged(10) for g in guards])") is True
+    assert len(registered(agent)) == 5
+
+
+def test_taking_back_is_tried_again_after_a_refusal(bus, start):
+    agent = start(Agent, bus, "--refuse", "16 calls of user 0 are in progress", "--refusals", "2", "--untag")
+    client = start(Client, bus)
+    client.run("memmon._agent._LIMITED_PAUSE = 0.5")
+    client.run("guards = [memmon.protect(bytearray(9000), 'a') for _ in range(3)]")
+    assert client.run("all([g.wait_tagged(10) for g in guards])") is True
+    assert {agent.event()["event"] for _ in range(3)} == {"tag"}
+    client.run("for guard in guards: guard.release()")
+    assert [agent.event()["event"] for _ in range(3)] == ["untag"] * 3
+    assert registered(agent) == []
 
 
 def test_an_agent_that_comes_later_is_told(bus, start):
@@ -82,6 +125,34 @@ def test_an_agent_that_comes_later_is_told(bus, start):
     agent = start(Agent, bus)
     assert agent.event()["label"] == "a"
     wait_for("it is registered", lambda: client.run("guard.tagged"))
+
+
+def test_a_service_with_thousands_of_descriptors(bus, start):
+    agent, client = start(Agent, bus), start(Client, bus)
+    client.run("import os, resource; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]")
+    client.run("resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))")
+    if client.run("hard") < 1500:
+        pytest.skip("no process may open as many here")
+    # select(2) knows none above 1,023.
+    client.run("taken = [os.dup(0) for _ in range(1100)]")
+    client.run("guard = memmon.protect(bytearray(9000), 'a')")
+    assert client.run("guard.wait_tagged(10)") is True
+    assert agent.event()["label"] == "a"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="changes its user, which only root may")
+def test_a_service_that_gives_up_root_connects_again(bus, start):
+    agent, client = start(Agent, bus), start(Client, bus)
+    client.run("first = memmon.protect(bytearray(9000), 'as root')")
+    assert client.run("first.wait_tagged(10)") is True
+    of_root = agent.event()
+    client.run("import os; os.setuid(65534)")
+    client.run("second = memmon.protect(bytearray(9000), 'as nobody')")
+    assert agent.event() == {"event": "untag", "id": of_root["id"]}
+    again = [agent.event() for _ in range(2)]
+    assert sorted(event["label"] for event in again) == ["as nobody", "as root"]
+    assert of_root["sender"] not in {event["sender"] for event in again}
+    assert client.run("second.wait_tagged(10) and first.wait_tagged(10)") is True
 
 
 def test_a_refusal_is_said_and_keeps_the_lock(bus, start):

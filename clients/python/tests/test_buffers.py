@@ -12,7 +12,7 @@ import pytest
 from stand_ins import Device, Module, Tensor
 
 import memmon
-from memmon._buffers import Region, dense_span, pieces
+from memmon._buffers import Region, address_span, dense_span, pieces
 
 
 def place(obj):
@@ -131,6 +131,21 @@ def test_torch_module_with_tied_weights_counts_them_once():
     assert memmon.protected_bytes() == 0
 
 
+def test_torch_module_with_views_is_protected_from_their_first_to_their_last_byte():
+    expanded, strided = Tensor((500, 8), stride=(0, 1)), Tensor((100, 4), stride=(16, 2))
+    backwards = Tensor((2, 3))
+    module = Module({"weight": Tensor((10,))}, {"expanded": expanded, "strided": strided, "flat": backwards})
+    with memmon.protect(module, "model") as guard:
+        status = guard.status()
+        assert status.locked, status
+        assert status.bytes == 40 + 8 * 4 + (99 * 16 + 3 * 2 + 1) * 4 + 24
+        assert not guard.moved()
+        strided.move()
+        assert guard.moved() == ["strided"]
+    with pytest.raises(ValueError, match="gaps or overlaps"):
+        memmon.protect(expanded, "by itself")
+
+
 def test_device_memory_is_said_to_be_unswappable():
     with memmon.protect(Tensor((4, 8), device=Device("cuda", 1)), "gpu") as guard:
         status = guard.status()
@@ -147,9 +162,45 @@ def test_a_tensor_that_moved_is_reported():
     module = Module({"weight": tensor}, {})
     with memmon.protect(module, "model") as guard:
         assert not [why for why in guard.refused if "moved" in why]
+        assert guard.locked
         tensor.move()
-        [why] = [why for why in guard.refused if "moved" in why]
+        status = guard.status()
+        [why] = [why for why in status.refused if "moved" in why]
         assert why.startswith("weight moved in memory")
+        assert (status.locked, status.tagged) == (False, False), "the old memory is, and nobody needs it"
+
+
+def test_a_parameter_that_was_replaced_is_reported():
+    """As `load_state_dict(assign=True)` does: the old tensor has not moved, the module has another."""
+    module = Module({"weight": Tensor((1000,)), "bias": Tensor((10,))}, {})
+    with memmon.protect([module], "model") as guard:
+        module._parameters["weight"] = Tensor((1000,))
+        status = guard.status()
+        assert not status.locked
+        assert [why for why in status.refused if "[0].weight moved" in why], status.refused
+
+
+def test_a_model_that_moved_is_protected_again_when_next_used():
+    module = Module({"weight": Tensor((5000,))}, {})
+    model = memmon.ModelInUse(module, "model", idle=3600)
+    with model as first:
+        assert first.locked
+    with model as same:
+        assert same is first, "nothing has moved"
+    module._parameters["weight"] = Tensor((5000,))
+    with model as guard:
+        assert guard is not first
+        assert guard.locked
+        assert first.released
+        # Others are using it: what they have stays as it is.
+        module._parameters["weight"].move()
+        with model as other:
+            assert other is guard
+    module._parameters["weight"] = "no tensor at all"
+    with model as kept:
+        assert kept is guard, "this is no reason to fail an inference"
+    model.release()
+    assert memmon.protected_bytes() == 0
 
 
 def test_numpy_resized_behind_the_back_is_reported():
@@ -170,6 +221,8 @@ def test_dense_span_against_enumeration():
             whole = not covered or covered == list(range(covered[0], covered[0] + len(covered)))
             expected = ((covered[0], len(covered)) if covered else (0, 0)) if whole else None
             assert dense_span(shape, strides, 2) == expected, (shape, strides)
+            span = (covered[0], covered[-1] + 1 - covered[0]) if covered else (0, 0)
+            assert address_span(shape, strides, 2) == span, (shape, strides)
             tried += 1
             dense += whole
     assert dense > 100

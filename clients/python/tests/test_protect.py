@@ -5,6 +5,7 @@ import gc
 import mmap
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -113,6 +114,38 @@ def test_memory_unmapped_under_the_guard():
     again.release()
 
 
+def test_shared_memory_is_said_to_be_unseen_by_the_agent():
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, 4 * PAGE) as shared, mmap.mmap(-1, 4 * PAGE, flags=private) as own:
+        with memmon.protect([shared, own], "both") as guard:
+            assert guard.locked, "it is locked all the same"
+            [why] = [why for why in guard.refused if "shared" in why]
+            assert why.startswith("not seen by the agent: 4 of 8 pages are shared memory (/dev/zero)")
+        with memmon.protect(own, "own") as guard:
+            assert not [why for why in guard.refused if "shared" in why]
+    file = os.memfd_create("weights")
+    os.ftruncate(file, 4 * PAGE)
+    with mmap.mmap(file, 4 * PAGE) as mapping, memmon.protect(memoryview(mapping)[: PAGE + 1], "memfd") as guard:
+        assert [why for why in guard.refused if "2 of 2 pages are shared memory (/memfd:weights)" in why]
+    os.close(file)
+
+
+def test_shared_memory_among_the_mappings():
+    text = (
+        "1000-3000 rw-p 00000000 00:00 0 \n"
+        "3000-5000 rw-s 00000000 00:01 7  /dev/zero (deleted)\n"
+        "5000-6000 rw-s 00000000 00:19 8  /dev/shm/a b\n"
+        "6000-7000 r--s 00000000 08:01 9  /var/lib/weights\n"
+        "7000-8000 rw-p 00000000 00:01 7  /memfd:x (deleted)\n"
+        "8000-9000 rw-s 00000000 00:01 7  /SYSV00000000 (deleted)\n"
+        "9000-a000 rw-s 00000000 00:01 7  /memfd:y (deleted)\n"
+    )
+    one = _mm.shared([_mm.PageRange(0x2000, 0x4000), _mm.PageRange(0x5000, 0x8000)], text)
+    assert one == (0x2000, {"/dev/zero", "/dev/shm/a b"})
+    assert _mm.shared([_mm.PageRange(0x7000, 0xA000)], text) == (0x2000, {"/SYSV00000000", "/memfd:y"})
+    assert _mm.shared([_mm.PageRange(0x1000, 0x3000)], text) == (0, set())
+
+
 def test_unlocked_and_paged_out_by_somebody_else_is_not_called_locked():
     with mmap.mmap(-1, 4 * PAGE) as mapping, memmon.protect(mapping, "a") as guard:
         assert guard.locked
@@ -137,6 +170,77 @@ def test_says_once_that_there_is_no_agent(caplog):
     assert said.count("no connection to the system bus") == 2, said
     assert said.count("WARNING") == 1, said
     assert "False True" in said
+
+
+OUT_OF_DESCRIPTORS = """
+import logging, os, resource, sys, time, memmon
+from memmon import _mm
+logging.basicConfig(stream=sys.stderr)
+memmon.protect(bytearray(100), "before").release() if {warm} else None
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+taken = []
+try:
+    while True: taken.append(os.dup(0))
+except OSError: pass
+buffer = bytearray(50 * 4096)
+guard = memmon.protect(buffer, "a")
+while not guard.refused: time.sleep(0.01)
+asked = []
+memmon.on_release(asked.append)
+first = memmon.watch_pressure()
+for number in taken: os.close(number)
+assert guard.locked, guard.status()
+print(guard.refused)
+guard.release()
+buffer.extend(b"x")
+assert memmon.protected_bytes() == _mm.locked_bytes() == 0
+print(first.path, first.why)
+os.environ["MEMORY_PRESSURE_WATCH"] = "/dev/null"
+print(memmon.watch_pressure().why)
+with memmon.protect(buffer, "b") as guard:
+    while not guard.refused or "Too many open files" in guard.refused[0]: time.sleep(0.01)
+    print(guard.refused[0])
+"""
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_without_descriptors_nothing_fails_or_leaks(warm):
+    code = OUT_OF_DESCRIPTORS.format(warm=warm)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+    without, pressure, again, later = run.stdout.splitlines()
+    assert "not tagged: no connection to the" in without
+    assert pressure.startswith("None")
+    assert "Too many open files" in pressure
+    assert "switched off" in again, "it is tried again"
+    assert "no connection to the system bus" in later
+
+
+def test_an_interrupt_while_locking_leaves_nothing_locked(monkeypatch):
+    buffer, real = bytearray(64 * PAGE), _mm.mlock
+
+    def interrupted(pages):
+        real(pages)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_mm, "mlock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memmon.protect(buffer, "a")
+    monkeypatch.undo()
+    assert memmon.protected_bytes() == 0
+    buffer.extend(b"nobody keeps it from growing")
+
+
+def test_an_error_while_registering_leaves_nothing_locked(monkeypatch):
+    buffer, agent = bytearray(64 * PAGE), memmon._agent.agent()
+    monkeypatch.setattr(agent, "_wake_up", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        memmon.protect(buffer, "a")
+    monkeypatch.undo()
+    assert memmon.protected_bytes() == 0
+    agent._sweep()
+    assert not agent._tags
+    buffer.extend(b"nobody keeps it from growing")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives up CAP_IPC_LOCK, which only root has")
@@ -295,6 +399,30 @@ def test_a_model_is_locked_while_in_use_and_a_while_longer():
     assert new.released
 
 
+def test_without_threads_a_model_stays_protected_until_there_is_one():
+    code = (
+        "import logging, memmon, sys, threading, time\n"
+        "logging.basicConfig(format='%(message)s', stream=sys.stdout)\n"
+        "real = threading.Thread.start\n"
+        'def no_more(thread): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = no_more\n"
+        "model = memmon.ModelInUse(bytearray(4096), 'model', idle=0.01)\n"
+        "for _ in range(3):\n"
+        " with model: pass\n"
+        "assert model.guard.locked\n"
+        "print(memmon.watch_pressure())\n"
+        "threading.Thread.start = real\n"
+        "print(memmon.watch_pressure() == memmon.watch_pressure())\n"
+        "with model: pass\n"
+        "while model.guard is not None: time.sleep(0.01)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("models stay protected: no thread to let them go: can't start new thread") == 1
+    assert 'PressureSource(path=None, why="can\'t start new thread")' in run.stdout
+    assert run.stdout.endswith("True\n"), run.stdout
+
+
 def test_many_models_share_one_thread():
     models = [memmon.ModelInUse(bytearray(PAGE), f"m{i}", idle=0.05 + 0.01 * i) for i in range(10)]
 
@@ -312,6 +440,40 @@ def test_many_models_share_one_thread():
     assert [thread.name for thread in threading.enumerate()].count("memmon-idle") == 1
 
 
+def test_a_report_that_does_not_come(tmp_path, monkeypatch):
+    program = tmp_path / "memmon"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(memmon._old_api, "_REPORT_TIMEOUT", 0.2)
+    with pytest.raises(memmon.AgentUnavailableError, match=r"memmon report: .*timed out"):
+        memmon.get_memory_report()
+    program.write_text("not a program at all")
+    with pytest.raises(memmon.AgentUnavailableError, match="memmon report: "):
+        memmon.get_memory_report()
+
+
+def test_a_bus_that_knows_nobody(tmp_path, monkeypatch):
+    """As the system bus of another container may: it refuses to say who this is."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+
+        def refuse():
+            connection, _ = listener.accept()
+            with connection:
+                while b"\n" not in connection.recv(4096):
+                    pass
+                connection.sendall(b"REJECTED\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+        with pytest.raises(memmon.AgentUnavailableError, match="no answer on the system bus"):
+            memmon.apply_strategy(dry_run=True)
+        thread.join()
+
+
 def test_the_old_functions():
     with pytest.raises(memmon.NotYoursError, match=r"lets no process lock another's memory.*memmon\.toml"):
         memmon.protect_memory_from_swap(1, 5)
@@ -323,6 +485,11 @@ def test_the_old_functions():
     assert memmon.get_critical_memory_size_mb() == pytest.approx(3, abs=0.1)
     guard.release()
     assert memmon.get_critical_memory_size_mb() == 0
+    for _ in range(5):
+        memmon.protect_memory_from_swap(mb=1).release()
+    kept = memmon.protect_memory_from_swap(mb=1)
+    assert memmon._old_api._kept == [kept], "what was released is not kept"
+    kept.release()
     with pytest.raises(memmon.AgentUnavailableError):
         memmon.get_memory_report()
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)

@@ -50,7 +50,16 @@ struct Tables {
     /// Refused for a limit, and when they are asked for again.
     limited: BTreeSet<u64>,
     ask_again: Option<Instant>,
+    /// The agent's numbers. They outlive the connection, as the agent may.
     to_untag: VecDeque<u64>,
+    /// Of those, what has been sent and not been answered.
+    taking_back: BTreeSet<u64>,
+    /// Those that were not taken back when it was tried, until `ask_again`.
+    untag_later: Vec<u64>,
+    /// Nothing is registered before the last session's are taken back: both at once may exceed a limit.
+    clearing: bool,
+    /// The agent's process, if the bus tells: another one knows nothing of what was registered.
+    agent_pid: Option<u32>,
     /// How often an agent has come or gone: answers from before are worth nothing.
     epoch: u64,
     there: Presence,
@@ -201,19 +210,23 @@ impl Agent {
 
     fn anything_to_do(&self) -> bool {
         let tables = lock(&self.tables);
-        !tables.tags.is_empty() || tables.on_release.is_some()
+        !tables.tags.is_empty() || !tables.to_untag.is_empty() || tables.on_release.is_some()
     }
 
-    /// An agent is there, and knows nothing of what was registered with the one before.
-    fn found(&self) {
+    /// An agent is there, of this process.
+    fn found(&self, pid: Option<u32>) {
         let mut tables = lock(&self.tables);
         tables.there = Presence::There;
         tables.epoch += 1;
-        tables.forget_limits();
-        tables.to_untag.clear();
+        tables.keep_numbers();
+        let before = std::mem::replace(&mut tables.agent_pid, pid);
+        if before.is_some() && pid.is_some() && before != pid {
+            tables.to_untag.clear();
+        }
+        tables.clearing = !tables.to_untag.is_empty();
         tables.todo = tables.tags.keys().copied().collect();
         for tag in tables.tags.values_mut() {
-            (tag.state, tag.id) = (TagState::Waiting, None);
+            tag.state = TagState::Waiting;
         }
         if std::mem::take(&mut tables.said_absent) {
             info!(
@@ -227,8 +240,8 @@ impl Agent {
     /// Has what was refused for a limit sent again; its state stays until there is another answer.
     fn ask_again(&self) {
         let mut tables = lock(&self.tables);
-        tables.ask_again = None;
         let again = std::mem::take(&mut tables.limited);
+        tables.forget_limits();
         let Tables { todo, tags, .. } = &mut *tables;
         todo.extend(again.into_iter().filter(|number| tags.contains_key(number)));
     }
@@ -243,7 +256,17 @@ impl Agent {
 impl Tables {
     fn forget_limits(&mut self) {
         self.limited.clear();
+        self.to_untag.extend(self.untag_later.drain(..));
         self.ask_again = None;
+    }
+
+    /// Has all that this process has registered taken back in the next session, in case the agent still has it: it
+    /// keeps tags when it loses the bus.
+    fn keep_numbers(&mut self) {
+        self.forget_limits();
+        self.to_untag.extend(std::mem::take(&mut self.taking_back));
+        let ids = self.tags.values_mut().filter_map(|tag| tag.id.take());
+        self.to_untag.extend(ids);
     }
 
     fn lose(&mut self, why: String) {
@@ -251,11 +274,10 @@ impl Tables {
             warn!("{why}: memory is locked where allowed, but its regions are not registered");
         }
         self.epoch += 1;
-        self.forget_limits();
         self.todo.clear();
-        self.to_untag.clear();
+        self.keep_numbers();
         for tag in self.tags.values_mut() {
-            (tag.state, tag.id) = (TagState::Not(why.clone()), None);
+            tag.state = TagState::Not(why.clone());
         }
         self.there = Presence::Absent(why);
     }

@@ -11,6 +11,7 @@ use log::{info, warn};
 
 use crate::{
     buffers::{Buffers, Region},
+    maps,
     mm::{self, Cold, PAGE},
     pages::{PageRange, merged},
     process::{Process, process},
@@ -125,7 +126,12 @@ impl Guard<'_> {
     /// What it has now. Residency is looked up in /proc, at some 30 ns per page.
     pub fn status(&self) -> Status {
         let pages = self.ranges.iter().map(|range| range.len()).sum::<usize>() / *PAGE;
-        let resident: Option<usize> = self.ranges.iter().map(|range| mm::resident(*range)).sum();
+        let residency: Option<Vec<(usize, usize)>> =
+            self.ranges.iter().map(|range| mm::residency(*range)).collect();
+        let resident = residency
+            .as_ref()
+            .map(|found| found.iter().map(|(present, _)| present).sum::<usize>());
+        let private = residency.is_some_and(|found| found.iter().all(|(_, of_files)| *of_files == 0));
         let mut status = Status {
             label: self.label.clone(),
             bytes: self.bytes,
@@ -152,6 +158,10 @@ impl Guard<'_> {
             }
             (Ok(()), Some(_)) => status.locked = true,
         }
+        // Pages that are not in RAM do not tell, and the list of mappings can be long.
+        if !private || resident.is_none_or(|resident| resident < pages) {
+            status.refused.extend(self.unseen(pages));
+        }
         let states = self.process.agent.states(&self.tags);
         status.tagged = states.iter().all(|state| *state == TagState::Tagged);
         let mut reasons: Vec<&String> = states.iter().filter_map(reason).collect();
@@ -160,6 +170,20 @@ impl Guard<'_> {
         let reasons = reasons.into_iter().map(|why| format!("not tagged: {why}"));
         status.refused.extend(reasons);
         status
+    }
+
+    /// What of it is shared memory, in words.
+    fn unseen(&self, pages: usize) -> Option<String> {
+        let (unseen, names) = maps::shared(&self.ranges);
+        let names: Vec<String> = names.into_iter().collect();
+        (unseen > 0).then(|| {
+            format!(
+                "not seen by the agent: {} of {pages} pages are shared memory ({}), which it cannot tell from anybody \
+                 else's when it is swapped",
+                unseen / *PAGE,
+                names.join(", ")
+            )
+        })
     }
 
     /// Whether the agent has registered all pages, waiting up to `timeout` for its answer.

@@ -12,9 +12,10 @@ use log::warn;
 
 use crate::{
     buffers::Buffers,
+    fork::PerProcess,
     guard::{Guard, Status, Unusable, advise_cold},
     mm::Cold,
-    process::{lock, process},
+    process::{Process, lock, process},
 };
 
 /// Locks and registers a model during inference, and lets it go when it has been idle for a time.
@@ -30,7 +31,7 @@ use crate::{
 ///
 /// The first use after an idle time locks the model and brings it in; those that follow cost a microsecond. A lock
 /// that is refused does not fail the use. A model that moves its buffers through interior mutability loses its
-/// protection until it was idle once.
+/// protection until it was idle once. In a forked child it is idle at first, whoever uses it in the parent.
 #[derive(Debug)]
 pub struct InUse<M: Buffers + Send + Sync + 'static> {
     shared: Arc<Shared<M>>,
@@ -38,7 +39,7 @@ pub struct InUse<M: Buffers + Send + Sync + 'static> {
 
 struct Shared<M> {
     // Before the model: dropped first, while its memory is still there.
-    state: Mutex<State>,
+    state: PerProcess<Mutex<State>>,
     label: String,
     idle: Duration,
     cold: bool,
@@ -58,6 +59,8 @@ struct State {
 #[must_use = "the use ends when this is dropped"]
 pub struct Use<'a, M: Buffers + Send + Sync + 'static> {
     model: &'a InUse<M>,
+    /// Which began it.
+    process: &'static Process,
 }
 
 impl<M: Buffers + Send + Sync + 'static> InUse<M> {
@@ -71,7 +74,7 @@ impl<M: Buffers + Send + Sync + 'static> InUse<M> {
         drop(crate::guard::protect(&model, label)?);
         Ok(Self {
             shared: Arc::new(Shared {
-                state: Mutex::default(),
+                state: PerProcess::new(),
                 label: label.to_owned(),
                 idle,
                 cold: false,
@@ -93,11 +96,8 @@ impl<M: Buffers + Send + Sync + 'static> InUse<M> {
     /// Begins a use. A thread that comes second waits until the first has locked the model.
     pub fn enter(&self) -> Use<'_, M> {
         let shared = &*self.shared;
-        let mut state = lock(&shared.state);
-        if state.guard.as_ref().is_none_or(Guard::inherited) {
-            // A forked child has none of its parent's threads, and so nobody else who uses it.
-            state.users = 0;
-            state.guard = None;
+        let mut state = lock(shared.state.get());
+        if state.guard.is_none() {
             let mut regions = Vec::new();
             shared.model.regions(&mut regions);
             match Guard::new(&regions, &shared.label) {
@@ -107,17 +107,20 @@ impl<M: Buffers + Send + Sync + 'static> InUse<M> {
         }
         state.users += 1;
         drop(state);
-        Use { model: self }
+        Use {
+            model: self,
+            process: process(),
+        }
     }
 
     /// What protects it now; `None` while it is idle.
     pub fn status(&self) -> Option<Status> {
-        lock(&self.shared.state).guard.as_ref().map(Guard::status)
+        lock(self.shared.state.get()).guard.as_ref().map(Guard::status)
     }
 
     /// The pages that are protected now; none while it is idle.
     pub fn ranges(&self) -> Vec<crate::PageRange> {
-        let state = lock(&self.shared.state);
+        let state = lock(self.shared.state.get());
         state
             .guard
             .as_ref()
@@ -126,7 +129,7 @@ impl<M: Buffers + Send + Sync + 'static> InUse<M> {
 
     /// Lets it go now, if nobody uses it.
     pub fn release(&self) {
-        let mut state = lock(&self.shared.state);
+        let mut state = lock(self.shared.state.get());
         if state.users == 0 {
             state.guard = None;
         }
@@ -148,8 +151,12 @@ impl<M: Buffers + Send + Sync + 'static> Deref for Use<'_, M> {
 
 impl<M: Buffers + Send + Sync + 'static> Drop for Use<'_, M> {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            // A forked child's copy: the use is one of its parent.
+            return;
+        }
         let shared = &self.model.shared;
-        let mut state = lock(&shared.state);
+        let mut state = lock(shared.state.get());
         state.users = state.users.saturating_sub(1);
         state.last_use = Some(Instant::now());
         let idle = state.users == 0;
@@ -169,7 +176,7 @@ trait Idle: Send + Sync {
 
 impl<M: Buffers + Send + Sync> Idle for Shared<M> {
     fn release_if_due(&self, now: Instant) -> Option<Instant> {
-        let mut state = lock(&self.state);
+        let mut state = lock(self.state.get());
         if state.users > 0 || state.guard.is_none() {
             return None;
         }

@@ -13,6 +13,8 @@ use crate::pages::PageRange;
 pub(crate) static PAGE: LazyLock<usize> = LazyLock::new(rustix::param::page_size);
 /// Bit 63 of a pagemap entry: the page is in RAM and mapped (Documentation/admin-guide/mm/pagemap.rst).
 const PRESENT: u64 = 1 << 63;
+/// Bit 61: it is a file's or shared memory.
+const OF_FILE: u64 = 1 << 61;
 /// Entries read at a time.
 const CHUNK: usize = 8192;
 
@@ -60,25 +62,34 @@ pub(crate) fn advise(pages: PageRange, cold: Cold) -> rustix::io::Result<()> {
 /// How many of these pages are in RAM and mapped, so that touching them does not fault; `None` where /proc does
 /// not tell.
 pub(crate) fn resident(pages: PageRange) -> Option<usize> {
-    count_present(pages).ok()
+    residency(pages).map(|(present, _)| present)
 }
 
-fn count_present(pages: PageRange) -> io::Result<usize> {
+/// As [`resident`]; and how many of the pages are shared memory or a file's, as far as they are in RAM.
+pub(crate) fn residency(pages: PageRange) -> Option<(usize, usize)> {
+    count(pages).ok()
+}
+
+fn count(pages: PageRange) -> io::Result<(usize, usize)> {
     let file = File::open("/proc/self/pagemap")?;
     let (mut page, end) = (pages.start / *PAGE, pages.end / *PAGE);
     let mut buffer = vec![0; 8 * CHUNK.min(end - page)];
-    let mut found = 0;
+    let (mut present, mut of_files) = (0, 0);
     while page < end {
         let wanted = 8 * CHUNK.min(end - page);
         file.read_exact_at(&mut buffer[..wanted], page as u64 * 8)?;
         let (entries, _) = buffer[..wanted].as_chunks::<8>();
-        found += entries
-            .iter()
-            .filter(|entry| u64::from_ne_bytes(**entry) & PRESENT != 0)
-            .count();
+        let with = |bit| {
+            let set = entries
+                .iter()
+                .filter(|entry| u64::from_ne_bytes(**entry) & bit != 0);
+            set.count()
+        };
+        present += with(PRESENT);
+        of_files += with(OF_FILE);
         page += wanted / 8;
     }
-    Ok(found)
+    Ok((present, of_files))
 }
 
 /// `VmLck` of this process in bytes, 0 where /proc does not tell.

@@ -1,12 +1,6 @@
 //! What this process has locked and registered. A forked child starts with none of it.
 
-use std::{
-    ptr,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicPtr, Ordering},
-    },
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::warn;
 use rustix::{io::Errno, process::Pid};
@@ -14,6 +8,7 @@ use rustix::{io::Errno, process::Pid};
 use crate::{
     agent::Agent,
     cgroup,
+    fork::PerProcess,
     in_use::Keeper,
     mm::{self, PAGE, human},
     pages::{PageCounts, PageRange},
@@ -30,37 +25,20 @@ pub(crate) struct Process {
     pub(crate) releaser: Releaser,
 }
 
-static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
-
 /// That of this process.
-///
-/// In a forked child it is a new one. The parent's is not touched there, not even to free it: a thread that the
-/// child does not have may have held its locks.
 pub(crate) fn process() -> &'static Process {
-    let pid = rustix::process::getpid();
-    let mut seen = CURRENT.load(Ordering::Acquire);
-    loop {
-        // SAFETY: what CURRENT points to, if anything, was leaked below, and is never freed or mutably borrowed.
-        if let Some(process) = unsafe { seen.as_ref() }
-            && process.pid == pid
-        {
-            return process;
-        }
-        let new = Box::into_raw(Box::new(Process {
-            pid,
+    static CURRENT: PerProcess<Process> = PerProcess::new();
+    CURRENT.get()
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            pid: rustix::process::getpid(),
             pages: Mutex::default(),
             agent: Agent::new(),
             keeper: Keeper::default(),
             releaser: Releaser::default(),
-        }));
-        match CURRENT.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: it has just been leaked, and is never freed or mutably borrowed.
-            Ok(_) => return unsafe { &*new },
-            Err(other) => {
-                // SAFETY: made by Box::into_raw above, and nobody else has seen it.
-                drop(unsafe { Box::from_raw(new) });
-                seen = other;
-            }
         }
     }
 }

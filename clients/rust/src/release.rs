@@ -34,7 +34,8 @@ pub(crate) struct Releaser {
     /// Bytes that the agent has asked for since the callbacks last ran.
     asked: Mutex<Option<u64>>,
     wake: OnceLock<OwnedFd>,
-    started: OnceLock<Result<PathBuf, String>>,
+    /// What is watched, once there is a thread that does.
+    started: Mutex<Option<Result<PathBuf, String>>>,
 }
 
 /// Keeps a callback registered.
@@ -72,25 +73,35 @@ pub fn release_memory(bytes_wanted: Option<u64>) {
 
 impl Releaser {
     fn start(&'static self) -> Result<PathBuf, String> {
-        let start = || {
-            let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-            let wake = wake.map_err(|error| format!("eventfd: {error}"))?;
-            let wake = self.wake.get_or_init(|| wake);
-            let (path, source) = match pressure::open() {
-                Ok(source) => (Ok(source.path.clone()), Some(source)),
-                Err(why) => {
-                    info!("memory pressure is not watched: {why}");
-                    (Err(why), None)
-                }
-            };
-            thread::Builder::new()
-                .name("memmon-release".to_owned())
-                .spawn(move || self.watch(wake, source))
-                .map_err(|error| format!("no thread to release memory: {error}"))?;
-            process().agent.listen(asked_by_agent);
-            path
+        let mut started = lock(&self.started);
+        if let Some(path) = &*started {
+            return path.clone();
+        }
+        // Without a descriptor or a thread, the next who asks tries again.
+        let path = self.start_now()?;
+        *started = Some(path.clone());
+        path
+    }
+
+    /// # Errors
+    /// If there is no thread; that there is nothing to watch is no error.
+    fn start_now(&'static self) -> Result<Result<PathBuf, String>, String> {
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        let wake = wake.map_err(|error| format!("eventfd: {error}"))?;
+        let wake = self.wake.get_or_init(|| wake);
+        let (path, source) = match pressure::open() {
+            Ok(source) => (Ok(source.path.clone()), Some(source)),
+            Err(why) => {
+                info!("memory pressure is not watched: {why}");
+                (Err(why), None)
+            }
         };
-        self.started.get_or_init(start).clone()
+        thread::Builder::new()
+            .name("memmon-release".to_owned())
+            .spawn(move || self.watch(wake, source))
+            .map_err(|error| format!("no thread to release memory: {error}"))?;
+        process().agent.listen(asked_by_agent);
+        Ok(path)
     }
 
     fn watch(&self, wake: &OwnedFd, mut source: Option<Source>) {

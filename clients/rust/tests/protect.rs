@@ -3,7 +3,10 @@
 use std::{
     fs,
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -67,6 +70,34 @@ fn locks_and_undoes() {
     guard.release();
     assert!(!locked(pages).iter().any(|locked| *locked));
     assert_eq!(protected_bytes(), 0);
+}
+
+#[test]
+fn shared_memory_is_said_to_be_unseen_by_the_agent() {
+    let _turn = alone();
+    let (rights, kind) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: a new mapping, at an address the kernel chooses.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4 * PAGE, rights, kind, -1, 0) };
+    assert_ne!(address, libc::MAP_FAILED);
+    let region = Region {
+        address: address.addr(),
+        len: 4 * PAGE,
+    };
+    let status = protect_region(region, "shared").expect("usable").status();
+    assert!(status.locked, "it is locked all the same: {status:?}");
+    let why = "4 of 4 pages are shared memory (/dev/zero)";
+    assert!(status.refused.iter().any(|one| one.contains(why)), "{status:?}");
+    // SAFETY: the mapping from above, to which there are no references.
+    assert_eq!(unsafe { libc::munmap(address, 4 * PAGE) }, 0);
+    let own = vec![0u8; 4 * PAGE];
+    let status = protect(&own, "own").expect("usable").status();
+    assert!(
+        !status.refused.iter().any(|one| one.contains("shared")),
+        "{status:?}"
+    );
 }
 
 #[test]
@@ -247,6 +278,65 @@ fn many_threads_and_models() {
     wait_for("all are let go", || {
         models.iter().all(|model| model.status().is_none())
     });
+    assert_eq!(protected_bytes(), 0);
+}
+
+/// The child must find no lock held by a thread that it does not have.
+#[test]
+fn a_fork_while_another_thread_begins_a_use() {
+    let _turn = alone();
+    let model = InUse::new(vec![1u8; 2048 * PAGE], "model", Duration::from_secs(3600)).expect("usable");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                drop(model.enter());
+                model.release();
+            }
+        });
+        let hanging = (0..20).find(|number| {
+            // Without it, the other thread locks the model again and again, and with it, it only counts.
+            let inherited = (number % 2 == 0).then(|| model.enter());
+            // SAFETY: as below.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let fresh = model.status().is_none();
+                let own = model.enter();
+                drop(inherited);
+                let status = model.status();
+                drop(own);
+                model.release();
+                let (locked, let_go) = (
+                    status.as_ref().is_some_and(|status| status.locked),
+                    model.status().is_none(),
+                );
+                if !(fresh && locked && let_go) {
+                    eprintln!("in the child: {fresh} {let_go} {status:?}");
+                }
+                let good = fresh && locked && let_go;
+                // SAFETY: always.
+                unsafe { libc::_exit(if good { 0 } else { 1 }) };
+            }
+            drop(inherited);
+            let end = Instant::now() + Duration::from_secs(20);
+            let mut status = 0;
+            // SAFETY: status is an int for the kernel to write to.
+            while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+                if Instant::now() > end {
+                    // SAFETY: the child has not been waited for, so the pid is its own.
+                    unsafe { libc::kill(child, libc::SIGKILL) };
+                    // SAFETY: as above.
+                    unsafe { libc::waitpid(child, &raw mut status, 0) };
+                    break;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            status != 0
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(hanging, None, "a child hung, or saw what it should not");
+    });
+    model.release();
     assert_eq!(protected_bytes(), 0);
 }
 

@@ -132,24 +132,32 @@ impl Executor {
             self.forget(lease.id);
             return Vec::new();
         };
+        // systemd has written its own value into the cgroup of a unit that was started again meanwhile.
+        let again = self.give_back_file(lease, &cause, forced);
         let file = self.file_of(lease, facts).map(|file| file.value);
         let mut plan = systemd_plan::revert(lease, before, facts, file, self.options.page_size);
         if plan.reload && self.would_block_systemd(lease) {
             if !forced {
                 self.aim(lease.id, Want::Nothing);
                 let kept = StepResult::Skipped("the unit uses more than the old MemoryHigh again".into());
-                return vec![told(lease, Some(lease.new), cause, kept)];
+                return again
+                    .into_iter()
+                    .chain([told(lease, Some(lease.new), cause, kept)])
+                    .collect();
             }
             // PID 1 would do the reclaiming. The drop-in goes; the next daemon-reload finds it gone.
             plan.reload = false;
         }
         if plan.drop_in == DropInStep::Leave && !plan.reload {
-            return self.ended(lease, facts, &plan, cause);
+            return again
+                .into_iter()
+                .chain(self.ended(lease, facts, &plan, cause))
+                .collect();
         }
         if let Some(task) = self.tasks.get_mut(&lease.id) {
             task.next = Next::Restore(plan);
         }
-        Vec::new()
+        again.into_iter().collect()
     }
 
     /// systemd has read its configuration without our drop-in.
@@ -164,7 +172,9 @@ impl Executor {
                     // It has undone what systemd does not know of in other units.
                     self.reloaded();
                 }
-                self.ended(&lease, &facts, &plan, cause)
+                let mut outcomes = self.ended(&lease, &facts, &plan, cause);
+                outcomes.extend(self.keep_all_theirs());
+                outcomes
             }
             // Another page came while the lease was on its way back: it is wanted again.
             _ => Vec::new(),
@@ -212,6 +222,7 @@ impl Executor {
             reason.push_str("; systemd shows the raised MemoryHigh until the next daemon-reload");
         }
         self.forget(lease.id);
+        self.configured_beside_theirs(lease, property);
         vec![told(lease, now, reason, result)]
     }
 
@@ -244,10 +255,14 @@ impl Executor {
             }
             ReloadPlan::Again { old } => self.apply_again(lease, facts, file, old),
             ReloadPlan::Operators(found) => {
-                let reason = format!(
-                    "{} is configured as {found} now: kept, the lease ends",
-                    lease.property
-                );
+                let property = lease.property;
+                let reason = if lease.systemd.is_some() && facts.property(property) == Some(lease.new) {
+                    let file = property.file();
+                    format!("somebody else has written {found} into {file}: kept, the lease ends")
+                } else {
+                    format!("{property} is configured as {found} now: kept, the lease ends")
+                };
+                self.leave_to_others(&lease, found);
                 self.end_or_restore(lease, reason, Some(found))
             }
             ReloadPlan::Gone => self.end_or_restore(lease, "the unit has stopped".into(), None),

@@ -9,6 +9,7 @@ use super::journal::{Journal, JournalError, Recovered};
 use super::lease::Lease;
 use super::outcome::{Outcome, StepResult};
 use super::systemd_plan::RevertPlan;
+use super::theirs::Theirs;
 use crate::config::{OnCriticalSwap, WritePath};
 use crate::policy::{Action, Decision, LeaseId, LeaseView, MonoTime, Property, Snapshot};
 use crate::source::cgroupfs::CgroupRoot;
@@ -56,6 +57,8 @@ pub struct Executor {
     /// What a dry run would have on record.
     pub(super) imagined: BTreeMap<LeaseId, Lease>,
     pub(super) tasks: BTreeMap<LeaseId, Task>,
+    /// What others have set `MemorySwapMax` to while memmon had a lease on it, by unit.
+    pub(super) theirs: BTreeMap<String, Theirs>,
 }
 
 /// What is still to be done for a lease.
@@ -72,6 +75,8 @@ pub(super) struct Task {
     pub(super) next: Next,
     /// systemd has read its configuration since.
     pub(super) reloaded: bool,
+    /// Since when the cgroup file holds a value that is not memmon's.
+    pub(super) differs_since: Option<MonoTime>,
 }
 
 /// What to ask of systemd next.
@@ -115,6 +120,7 @@ impl Task {
             not_before: MonoTime(0),
             next: Next::Inspect,
             reloaded: false,
+            differs_since: None,
         }
     }
 }
@@ -148,6 +154,7 @@ impl Executor {
             journal,
             imagined: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            theirs: BTreeMap::new(),
         };
         let mut outcomes = Vec::new();
         for lease in &recovered.leases {
@@ -201,6 +208,12 @@ impl Executor {
             .chain(self.imagined.values())
     }
 
+    /// The unit that a lease is on.
+    pub fn unit_of(&self, lease: LeaseId) -> Option<std::sync::Arc<str>> {
+        let lease = self.lease(lease)?;
+        Some(lease.unit.as_str().into())
+    }
+
     /// The leases of `unit` that are in force, for policy; not those that are on their way back.
     pub fn views(&self, unit: &str) -> Vec<LeaseView> {
         self.leases()
@@ -210,13 +223,11 @@ impl Executor {
     }
 
     /// The cgroups whose swap memmon has stopped by its own judgement. Their limits are to be watched: a unit that
-    /// hits one needs its swap back at once, and the review that follows gives it.
+    /// hits one needs its swap back at once, and the review that follows gives it. Those that are on their way back are
+    /// among them until systemd has followed.
     pub fn guarded(&self) -> impl Iterator<Item = &Lease> {
-        let by_judgement = |lease: &&Lease| {
-            lease.property == Property::MemorySwapMax
-                && lease.mode == OnCriticalSwap::Auto
-                && !self.is_ending(lease.id)
-        };
+        let by_judgement =
+            |lease: &&Lease| lease.property == Property::MemorySwapMax && lease.mode == OnCriticalSwap::Auto;
         self.leases().filter(by_judgement)
     }
 

@@ -166,6 +166,7 @@ fn a_dry_run_shows_policy_the_limits_that_would_be_in_force() {
         cgroup_id: world.inode(CGROUP),
         chain: measured.chain,
         below: measured.below,
+        elsewhere: 0,
         below_complete: true,
         tagged: false,
         host: MemInfo::default(),

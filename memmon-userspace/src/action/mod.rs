@@ -16,8 +16,10 @@
 //!     critical page          => outcomes = executor.execute(&decide(snapshot, …), mode);
 //!     report from the worker => outcomes = executor.report(report);
 //!     Reloading(false)       => executor.reloaded();
+//!     cgroup added           => executor.cgroup_added(unit, path, inode);
 //!     cgroup removed         => outcomes = executor.cgroup_removed(inode);
-//!     review is due          => outcomes = executor.execute(&decide(snapshot without event, …), mode);
+//!     review is due          => outcomes = executor.look_at_files(unit);
+//!                               outcomes = executor.execute(&decide(snapshot without event, …), mode);
 //!     RevertAll              => outcomes = executor.revert_all("RevertAll");
 //!     SIGTERM                => outcomes = executor.revert_all("SIGTERM"), go on until executor.is_settled()
 //! }
@@ -33,12 +35,14 @@ mod execute;
 #[cfg(test)]
 mod fake_systemd;
 pub mod fault;
+mod follow;
 mod journal;
 mod journal_lines;
 mod lease;
 pub mod measure;
 mod outcome;
 pub mod reclaim;
+mod rehearse;
 mod revert;
 #[cfg(test)]
 mod rig;
@@ -49,11 +53,13 @@ pub mod systemd_plan;
 pub mod systemd_props;
 #[cfg(test)]
 mod test_support;
+mod theirs;
 
 pub use cgroup_write::{CgroupWriteError, LimitFile};
 pub use execute::{Executor, ExecutorError, Options};
 pub use journal::{Corrupt, Journal, JournalError, Recovered, recorded};
 pub use lease::{Lease, LeaseState, SystemdBefore};
 pub use outcome::{Outcome, StepResult, Timings};
+pub use rehearse::RehearsalError;
 pub use systemd_plan::UnitFacts;
 pub use systemd_props::{is_unit_directory, is_unit_name};

@@ -75,6 +75,9 @@ impl Executor {
             return vec![told(&lease, now, cause.into(), result)];
         }
         let told_now = result == StepResult::Done;
+        if told_now {
+            self.note_given_back(id);
+        }
         if first {
             self.aim(
                 id,
@@ -90,6 +93,25 @@ impl Executor {
             vec![told(&lease, now, cause.into(), result)]
         } else {
             Vec::new()
+        }
+    }
+
+    /// The cgroup file of a lease that is on its way back gets its old value if memmon's own is there (again).
+    pub(super) fn give_back_file(&mut self, lease: &Lease, cause: &str, forced: bool) -> Option<Outcome> {
+        if lease.property != Property::MemorySwapMax {
+            return None;
+        }
+        let (now, result) = self.revert_file(lease, forced);
+        (result == StepResult::Done).then(|| {
+            self.note_given_back(lease.id);
+            told(lease, now, cause.to_owned(), result)
+        })
+    }
+
+    /// That the file has its old value is told by now: that systemd has followed is no news then.
+    fn note_given_back(&mut self, id: LeaseId) {
+        if let Some(Want::Revert { told, .. }) = self.tasks.get_mut(&id).map(|task| &mut task.want) {
+            *told = true;
         }
     }
 

@@ -114,6 +114,7 @@ impl Executor {
         if !self.options.systemd {
             return;
         }
+        self.theirs_may_be_lost();
         for task in self.tasks.values_mut() {
             match task.want {
                 Want::Nothing => {

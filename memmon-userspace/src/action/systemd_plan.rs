@@ -222,7 +222,8 @@ pub enum ReloadPlan {
         /// What the cgroup file holds now, to be put back at the end.
         old: Limit,
     },
-    /// The configuration has another value than when the lease was taken: it is the operator's.
+    /// The configuration has another value than when the lease was taken, or the cgroup file one that systemd does
+    /// not know of: it is the operator's.
     Operators(Limit),
     /// The unit stopped.
     Gone,
@@ -241,7 +242,11 @@ pub fn after_reload(lease: &Lease, facts: &UnitFacts, file: Option<Limit>, page_
     if lease.systemd.is_some() {
         return match property {
             None => ReloadPlan::Gone,
-            Some(now) if now == lease.new => ReloadPlan::InForce,
+            Some(now) if now == lease.new => match file {
+                // Somebody wrote it: the next reload would have systemd undo that.
+                Some(file) if !lease.is_ours(file, page_size) => ReloadPlan::Operators(file),
+                _ => ReloadPlan::InForce,
+            },
             // One of ours from before freeze lowered it; nothing of the operator's.
             Some(now) if lease.is_ours(now, page_size) => ReloadPlan::Again { old: lease.old },
             Some(now) if Some(now) == configured => ReloadPlan::Again { old: aligned(now) },

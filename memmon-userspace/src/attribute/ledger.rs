@@ -24,30 +24,31 @@ pub struct BlameKey {
     pub kind: ReclaimKind,
 }
 
-/// How far the last snapshot had counted, by key. Turns cumulative counters into increments.
+/// How far each counter was booked, by key. Turns cumulative counters into increments.
+///
+/// Nothing is ever removed: the kernel's maps keep each key as long as the programs are loaded, so there are at
+/// most as many here as there.
 #[derive(Debug)]
 struct Counted<K>(HashMap<K, u64>);
 
 impl<K: Copy + Eq + Hash> Counted<K> {
-    /// Calls `add` with what each counter has gained since the last snapshot.
+    /// Calls `add` with what each counter has gained beyond all earlier snapshots.
     ///
-    /// A counter that is missing was evicted, and one that is smaller was evicted and made anew: it starts
-    /// from 0. What it had counted before stays counted.
+    /// A counter never falls. One that is missing or smaller than before is in a snapshot that is older than one
+    /// that was booked already, or that left out what was just moving: it has nothing new.
     fn advance(&mut self, snapshot: &[(K, u64)], mut add: impl FnMut(K, u64)) {
-        let mut next = HashMap::with_capacity(snapshot.len());
         for &(key, value) in snapshot {
-            let before = self
-                .0
-                .get(&key)
-                .copied()
-                .filter(|&before| before <= value)
-                .unwrap_or(0);
-            if value > before {
-                add(key, value - before);
+            let before = self.0.entry(key).or_default();
+            if value > *before {
+                add(key, value - *before);
+                *before = value;
             }
-            next.insert(key, value);
         }
-        self.0 = next;
+    }
+
+    /// Whether `value` has something that was not booked yet.
+    fn is_news(&self, key: &K, value: u64) -> bool {
+        self.0.get(key).is_none_or(|&before| before < value)
     }
 }
 
@@ -83,7 +84,7 @@ impl Ledger {
     pub fn unresolved(&self, snapshot: &[(SwapOutKey, u64)], index: &UnitIndex) -> Vec<u64> {
         let mut ids: Vec<u64> = snapshot
             .iter()
-            .filter(|(key, value)| self.counted.0.get(key) != Some(value))
+            .filter(|(key, value)| self.counted.is_news(key, *value))
             .flat_map(|(key, _)| [key.owner, key.reclaimer])
             .filter(|&id| id != 0 && index.unit_of(id).is_none())
             .collect();
@@ -92,7 +93,8 @@ impl Ledger {
         ids
     }
 
-    /// Books a snapshot of the kernel's counters: cumulative pages since the programs were loaded.
+    /// Books a snapshot of the kernel's counters: cumulative pages since the programs were loaded. Snapshots may come
+    /// in any order.
     pub fn apply(&mut self, snapshot: &[(SwapOutKey, u64)], index: &UnitIndex) {
         let Self {
             counted,

@@ -105,21 +105,48 @@ fn what_was_booked_as_unknown_stays_there() {
 }
 
 #[test]
-fn an_evicted_counter_starts_again_from_zero() {
+fn an_older_snapshot_changes_nothing() {
+    let index = index();
+    let mut ledger = Ledger::new(100, 100);
+    let newer = [(key(1, 0, KSWAPD), 10), (key(2, 3, DIRECT), 5)];
+    ledger.apply(&newer, &index);
+    ledger.apply(&[(key(1, 0, KSWAPD), 4), (key(2, 3, DIRECT), 5)], &index);
+    assert_eq!(ledger.total_pages(), 15);
+    ledger.apply(&[(key(1, 0, KSWAPD), 12), (key(2, 3, DIRECT), 5)], &index);
+    assert_eq!(
+        (ledger.total_pages(), ledger.pages_of("a.service")),
+        (17, Some(17))
+    );
+}
+
+#[test]
+fn an_empty_snapshot_changes_nothing() {
     let index = index();
     let mut ledger = IdLedger::new(100);
     ledger.apply(&[(1, 10)], &index);
     ledger.apply(&[], &index);
-    ledger.apply(&[(1, 4)], &index);
-    ledger.apply(&[(1, 3)], &index);
-    assert_eq!(ledger.pages_of("a.service"), Some(17));
+    ledger.apply(&[(1, 10)], &index);
+    assert_eq!(ledger.pages_of("a.service"), Some(10));
+}
+
+#[test]
+fn a_key_that_one_snapshot_leaves_out_is_counted_once() {
+    let index = index();
+    let mut ledger = IdLedger::new(100);
+    ledger.apply(&[(1, 10), (3, 1)], &index);
+    ledger.apply(&[(3, 2)], &index);
+    ledger.apply(&[(1, 11), (3, 2)], &index);
     assert_eq!(
-        ledger
-            .by_unit()
-            .map(|(unit, n)| (unit.to_string(), n))
-            .collect::<Vec<_>>(),
-        [("a.service".to_owned(), 17)]
+        (ledger.pages_of("a.service"), ledger.pages_of("b.service")),
+        (Some(11), Some(2))
     );
+}
+
+#[test]
+fn an_older_snapshot_is_no_reason_to_scan() {
+    let mut ledger = Ledger::new(100, 100);
+    ledger.apply(&[(key(50, 0, KSWAPD), 7)], &index());
+    assert_eq!(ledger.unresolved(&[(key(50, 0, KSWAPD), 6)], &index()), [0; 0]);
 }
 
 #[test]
@@ -162,6 +189,31 @@ fn an_unknown_kind_is_counted_as_other() {
 }
 
 proptest! {
+    /// Readings of one set of counters, booked in any order and with keys left out, never add up to more than
+    /// the counters; once the last complete one is booked, to exactly them.
+    #[test]
+    fn the_order_of_snapshots_does_not_matter(
+        steps in prop::collection::vec((0..6u64, 0..50u64), 1..40),
+        order in prop::collection::vec((any::<prop::sample::Index>(), 0..7u64), 0..40),
+    ) {
+        let index = index();
+        let mut counters: HashMap<u64, u64> = HashMap::new();
+        let mut snapshots: Vec<Vec<(u64, u64)>> = Vec::new();
+        for (id, pages) in steps {
+            *counters.entry(id).or_default() += pages;
+            snapshots.push(counters.iter().map(|(id, pages)| (*id, *pages)).collect());
+        }
+        let counted: u64 = counters.values().sum();
+        let mut ledger = IdLedger::new(100);
+        for (which, left_out) in order {
+            let snapshot: Vec<_> = which.get(&snapshots).iter().copied().filter(|(id, _)| *id != left_out).collect();
+            ledger.apply(&snapshot, &index);
+            prop_assert!(ledger.by_unit().map(|(_, n)| n).sum::<u64>() <= counted);
+        }
+        ledger.apply(&snapshots[snapshots.len() - 1], &index);
+        prop_assert_eq!(ledger.by_unit().map(|(_, n)| n).sum::<u64>(), counted);
+    }
+
     /// Whatever is counted, learned or forgotten in between: sums never fall, none is lost, and the three views
     /// agree.
     #[test]

@@ -27,29 +27,29 @@ impl StallLedger {
         }
     }
 
-    /// Books a snapshot of the kernel's histograms: cumulative since the programs were loaded. One that is smaller
-    /// than it was has been made anew. A kind that is not known is left out.
+    /// Books a snapshot of the kernel's histograms: cumulative since the programs were loaded. Snapshots may come in
+    /// any order; one whose sum is smaller than what was booked is older and has nothing new. A kind that is not known
+    /// is left out.
     pub fn apply(&mut self, snapshot: &[(StallKey, StallHistogram)], index: &UnitIndex) {
         for (key, now) in snapshot {
             let Ok(kind) = StallKind::try_from(key.kind) else {
                 continue;
             };
-            let before = self.counted.insert(*key, *now);
-            let before = before
-                .filter(|before| before.sum_ns <= now.sum_ns)
-                .unwrap_or(StallHistogram::EMPTY);
+            let before = self.counted.entry(*key).or_insert(StallHistogram::EMPTY);
+            if now.sum_ns < before.sum_ns {
+                continue;
+            }
             let unit = self
                 .labels
                 .label(index.unit_of(key.cgroup).unwrap_or(&self.unknown));
             let sum = self.units.entry((unit, kind)).or_insert(StallHistogram::EMPTY);
             sum.sum_ns += now.sum_ns - before.sum_ns;
-            for ((sum, now), before) in sum.buckets.iter_mut().zip(now.buckets).zip(before.buckets) {
-                *sum += now.saturating_sub(before);
+            before.sum_ns = now.sum_ns;
+            for ((sum, &now), before) in sum.buckets.iter_mut().zip(&now.buckets).zip(&mut before.buckets) {
+                // The kernel adds to them one after the other: a reading may have fallen in between.
+                *sum += now.saturating_sub(*before);
+                *before = now.max(*before);
             }
-        }
-        if self.counted.len() > snapshot.len() {
-            let there: std::collections::HashSet<StallKey> = snapshot.iter().map(|(key, _)| *key).collect();
-            self.counted.retain(|key, _| there.contains(key));
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_that_was_made_anew_adds_to_what_was_there() {
+    fn older_and_incomplete_snapshots_change_nothing() {
         let index = UnitIndex::new();
         let mut ledger = StallLedger::new(10);
         let direct = StallKey {
@@ -103,7 +103,8 @@ mod tests {
         );
         ledger.apply(&[(direct, stalls(3, 5, 900)), (memcg, stalls(1, 1, 50))], &index);
         ledger.apply(&[(memcg, stalls(1, 1, 50))], &index);
-        ledger.apply(&[(direct, stalls(3, 1, 100))], &index);
+        ledger.apply(&[(direct, stalls(3, 2, 500))], &index);
+        ledger.apply(&[(direct, stalls(3, 6, 1000)), (memcg, stalls(1, 1, 50))], &index);
         assert_eq!(ledger.nanos_of(UNKNOWN_UNIT), Some(1050));
         let sums: HashMap<_, _> = ledger.by_unit().map(|(_, kind, stalls)| (kind, stalls)).collect();
         assert_eq!(*sums[&StallKind::Direct], stalls(3, 6, 1000));

@@ -6,8 +6,15 @@ use crate::{
     runtime::check,
 };
 
+const EXAMPLES: &str = "\
+EXAMPLES
+  memmon check              hook by hook, with the reason for each \"no\"
+  memmon check --self-test  page out known pages and compare what is counted
+  memmon check --json       for machines";
+
 /// Arguments of `memmon check`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Page out known pages in a cgroup of memmon's own and compare what is counted
     #[arg(long)]

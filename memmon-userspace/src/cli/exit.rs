@@ -58,7 +58,8 @@ impl Failure {
     }
 }
 
-/// With `?`: bad configuration ends with [`ExitCode::Usage`], everything else with [`ExitCode::Failed`].
+/// With `?`: bad configuration ends with [`ExitCode::Usage`], what the kernel does not permit with
+/// [`ExitCode::Permission`], everything else with [`ExitCode::Failed`].
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -66,12 +67,20 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         Self {
             code: if configuration {
                 ExitCode::Usage
+            } else if error.chain().any(is_denied) {
+                ExitCode::Permission
             } else {
                 ExitCode::Failed
             },
             error,
         }
     }
+}
+
+fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Says with which code an error ends the process.

@@ -20,6 +20,8 @@ EXAMPLES
 
 /// Rows of a series that are shown at most.
 const ROWS: i64 = 500;
+/// A last sample older than this says that nobody stores any, seconds. Some sample only now and then.
+const STALE: i64 = 900;
 
 /// Arguments of `memmon history`.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "KIND", value_parser = ["alarm", "cleared", "situation", "decision", "outcome"])]
     pub kind: Option<String>,
     /// At most so many events, the latest
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// One JSON object (memmon.history/1)
     #[arg(long)]
@@ -66,12 +68,17 @@ pub fn main(args: &Args) -> CliResult {
     let to = now - args.until.map_or(0, seconds) + 1;
     let from = now - seconds(args.since);
     if from >= to {
+        let until = args.until.unwrap_or_default();
         return Err(super::Failure::message(
             ExitCode::Usage,
-            "--since is not longer ago than --until: the span between them is empty",
+            format!(
+                "--since {} is not longer ago than --until {}: nothing lies between them; exchange the two",
+                humantime::format_duration(args.since),
+                humantime::format_duration(until)
+            ),
         ));
     }
-    let shown = read(args, from, to).or_exit(ExitCode::Failed)?;
+    let shown = read(args, from, to)?;
     if args.json {
         output::print_json(&document(args, &shown))?;
     } else {
@@ -81,9 +88,10 @@ pub fn main(args: &Args) -> CliResult {
 }
 
 /// Opens the database and reads what is asked for.
-fn read(args: &Args, from: i64, to: i64) -> Result<Shown, anyhow::Error> {
+fn read(args: &Args, from: i64, to: i64) -> Result<Shown, super::Failure> {
     let history = open(&args.database)?;
     let unit = args.unit.as_deref();
+    known(&history, unit)?;
     let (mut units, mut series) = (Vec::new(), Vec::new());
     match (unit, &args.kind) {
         (_, Some(_)) => {}
@@ -105,10 +113,64 @@ fn read(args: &Args, from: i64, to: i64) -> Result<Shown, anyhow::Error> {
 ///
 /// # Errors
 /// If it cannot be; says where it comes from.
-pub(super) fn open(path: &std::path::Path) -> Result<History, anyhow::Error> {
-    History::open(path).map_err(|error: StoreError| {
-        anyhow::anyhow!("{error}; the agent (memmon.service) writes it, unless [history] enabled = false")
-    })
+pub(super) fn open(path: &std::path::Path) -> Result<History, super::Failure> {
+    // SQLite says of everything that it cannot open only that it cannot.
+    let code = match std::fs::File::open(path) {
+        Ok(_) => ExitCode::Failed,
+        Err(error) => {
+            let (code, remedy) = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => (ExitCode::Permission, "read it as root"),
+                _ => (
+                    ExitCode::Failed,
+                    "the agent (memmon.service) writes it, unless [history] has enabled = false; --database names another",
+                ),
+            };
+            let text = format!("opening the history {}: {error}; {remedy}", path.display());
+            return Err(super::Failure::message(code, text));
+        }
+    };
+    History::open(path).or_exit(code)
+}
+
+/// Requires that the unit was ever stored.
+///
+/// # Errors
+/// If it was not: bad usage, which names units that are spelt like it.
+pub(super) fn known(history: &History, unit: Option<&str>) -> Result<(), super::Failure> {
+    let Some(unit) = unit else { return Ok(()) };
+    let names = history.units()?;
+    if names.iter().any(|name| name == unit) {
+        return Ok(());
+    }
+    let stem = unit.split(['.', '@', '-']).next().unwrap_or(unit);
+    let alike: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !stem.is_empty() && name.contains(stem))
+        .take(5)
+        .collect();
+    let hint = if alike.is_empty() {
+        "memmon history without --unit shows which there are".to_owned()
+    } else {
+        format!("there is {}", alike.join(", "))
+    };
+    Err(super::Failure::message(
+        ExitCode::Usage,
+        format!("--unit {unit}: nothing was ever stored about a unit of this name; {hint}"),
+    ))
+}
+
+/// Says on standard error if the last sample is old: times count from it.
+pub(super) fn tell_age(history: &History, now: i64, command: &str) -> Result<(), StoreError> {
+    if let Some((_, last)) = history.span()?
+        && now - last > STALE
+    {
+        eprintln!(
+            "{command}: the last sample is of {}: does the agent run (systemctl status memmon)?",
+            time(last)
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn seconds(span: Duration) -> i64 {
@@ -215,4 +277,65 @@ fn human(args: &Args, shown: &Shown) -> String {
             .is_none_or(|kind| EventKind::ALL.iter().any(|known| known.as_str() == kind))
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::{Event, Keep, Sample, Store, Tick},
+        testing::schema::assert_valid,
+    };
+
+    #[test]
+    fn documents_are_what_their_schema_says() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("history.db");
+        let keep = Keep {
+            seconds: 3600,
+            bytes: 8 << 20,
+        };
+        let mut store = Store::open(&path, keep).expect("it opens");
+        let sample = |unit: &str, limit| Sample {
+            unit: unit.to_owned(),
+            memory: 7,
+            memory_limit: limit,
+            ..Sample::default()
+        };
+        let tick = Tick {
+            at: 1000,
+            samples: vec![sample(HOST, Some(9)), sample("a.service", None)],
+            swap_total: None,
+        };
+        store.tick(&tick).expect("stored");
+        for (kind, unit, data) in [
+            (EventKind::Decision, None, Some(json!({ "now": 1 }))),
+            (EventKind::Alarm, Some("a.service"), None),
+        ] {
+            let event = Event {
+                at: 1001,
+                kind,
+                unit: unit.map(str::to_owned),
+                text: "something".to_owned(),
+                data,
+            };
+            store.event(&event).expect("stored");
+        }
+        let mut args = Args {
+            unit: None,
+            since: Duration::from_secs(60),
+            until: None,
+            kind: None,
+            limit: 9,
+            json: true,
+            database: path,
+        };
+        for (unit, units, rows) in [(None, 2, 0), (Some("a.service"), 0, 1)] {
+            args.unit = unit.map(str::to_owned);
+            let shown = read(&args, 0, 2000).expect("read");
+            assert_eq!((shown.units.len(), shown.series.len()), (units, rows));
+            assert_valid("memmon.history/1", &document(&args, &shown));
+            assert!(human(&args, &shown).contains("something"));
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub mod run;
 pub mod simulate;
 pub mod status;
 pub mod table;
+pub mod top;
 pub mod trace;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +69,8 @@ pub enum Command {
     Report(report::Args),
     /// Show how the running agent is, and what it is doing
     Status(status::Args),
+    /// Show units, swap-outs, culprits and alarms live, in the terminal
+    Top(top::Args),
     /// Show what this kernel and systemd let memmon do, with the reason for each "no"
     Check(check::Args),
     /// Validate or show the configuration
@@ -110,6 +113,7 @@ fn dispatch(command: &Command) -> CliResult {
         Command::Trace(args) => trace::main(args),
         Command::Report(args) => report::main(args),
         Command::Status(args) => status::main(args),
+        Command::Top(args) => top::main(args),
         Command::Check(args) => check::main(args),
         Command::Config(args) => config::main(args),
         Command::Adopt(args) => adopt::main(args),

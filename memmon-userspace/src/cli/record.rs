@@ -12,7 +12,9 @@ use anyhow::Context as _;
 use super::{CliResult, ExitCode, OrExit as _, args, args::ConfigArgs, history};
 use crate::{
     attribute::UnitIndex,
+    config::Config,
     policy::{MonoTime, Rules, StrategyState, strategies},
+    record::History,
     runtime::{
         agent::HISTORY,
         replay::{self, Moment},
@@ -55,37 +57,61 @@ pub struct Args {
 /// # Errors
 /// If the host or the database cannot be read, or the file not be written.
 pub fn main(args: &Args) -> CliResult {
-    let mut file: Box<dyn Write> = if args.file == Path::new("-") {
-        Box::new(io::stdout())
-    } else {
-        let file = File::create(&args.file).with_context(|| format!("creating {}", args.file.display()))?;
-        Box::new(BufWriter::new(file))
-    };
+    // What is to be recorded is found out first: a mistake must not cost an older recording.
     match args.from_history {
-        Some(span) => from_history(args, span, &mut file)?,
-        None => look(args, &mut file)?,
+        Some(span) => {
+            let history = history::open(&args.database)?;
+            from_history(&history, span, &mut create(&args.file)?)?;
+        }
+        None => {
+            let config = args.config.load()?;
+            let tree = CgroupTree::discover(Path::new("/")).or_exit(ExitCode::Unsupported)?;
+            look(args, &config, &tree, &mut create(&args.file)?)?;
+        }
     }
     Ok(ExitCode::Done)
 }
 
-fn from_history(args: &Args, span: Duration, file: &mut impl Write) -> Result<(), super::Failure> {
-    let history = history::open(&args.database)?;
+fn create(path: &Path) -> Result<Box<dyn Write>, anyhow::Error> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+fn from_history(history: &History, span: Duration, file: &mut impl Write) -> Result<(), super::Failure> {
     let to = history::now() + 1;
     let events = history.events(to - history::seconds(span), to, None, Some("decision"), u32::MAX)?;
     replay::begin(file)?;
+    let mut moments = 0;
     for event in events {
         let Some(data) = event.data else { continue };
-        let moment: Moment =
-            serde_json::from_value(data).context("a stored decision is of another version")?;
+        let moment: Moment = serde_json::from_value(data).with_context(|| {
+            format!(
+                "the decision of {} was stored by another version",
+                history::time(event.at)
+            )
+        })?;
         replay::put(file, &moment)?;
+        moments += 1;
+    }
+    if moments == 0 {
+        eprintln!(
+            "memmon record: no decision was stored in the last {}: the recording is empty",
+            humantime::format_duration(span)
+        );
     }
     Ok(())
 }
 
-fn look(args: &Args, file: &mut impl Write) -> Result<(), super::Failure> {
-    let config = args.config.load()?;
-    let rules = Rules::from(&config);
-    let tree = CgroupTree::discover(Path::new("/")).or_exit(ExitCode::Unsupported)?;
+fn look(
+    args: &Args,
+    config: &Config,
+    tree: &CgroupTree,
+    file: &mut impl Write,
+) -> Result<(), super::Failure> {
+    let rules = Rules::from(config);
     let places = Places::system((!tree.is_v1()).then(|| tree.mount.clone()));
     let mut index = UnitIndex::new();
     let mut state = StrategyState::default();
@@ -95,7 +121,7 @@ fn look(args: &Args, file: &mut impl Write) -> Result<(), super::Failure> {
         let token = index.scan_token();
         index.apply_scan(token, &tree.scan()?);
         let plan = Plan {
-            units: survey::units(&index, &config),
+            units: survey::units(&index, config),
             ..Plan::default()
         };
         let snapshot = survey::survey(&places, &plan)?;

@@ -14,8 +14,17 @@ use crate::{
 /// Units that people are shown; the rest is in the JSON.
 const SHOWN_BLAME: usize = 10;
 
+const EXAMPLES: &str = "\
+EXAMPLES
+  memmon report                        the situation, who uses memory, what is proposed
+  memmon report --dry-run              what the running agent would do now, changing nothing
+  memmon report --apply                have it do that
+  memmon report --json | jq '.units[] | select(.critical_pages_swapped > 0)'
+  memmon report --config new.toml      the same with another configuration, without the agent";
+
 /// Arguments of `memmon report`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// One JSON object (memmon.report/1)
     #[arg(long)]
@@ -98,6 +107,10 @@ fn human(document: &Value) -> String {
     );
     let regions = items("regions").map(|region| format!("{}\n", table::region(region)));
     text += &section("TAGGED REGIONS", regions.collect());
+    // Units that do not run out are the rule; what becomes of the host is always said.
+    let told = items("forecast").filter(|made| made["unit"].is_null() || made["outcome"] == "exhausts");
+    text += &section("WHEN IT WILL BE FULL", told.map(table::forecast).collect());
+    text += &section("ALARMS", items("alarms").map(alarm_line).collect());
     text += &section("STRATEGIES", items("strategies").map(strategy_line).collect());
     if document["agent"].is_null() {
         text += "\nSwapped-out pages, stalls and blame are counted by the agent, and none is running: n/a\n";
@@ -127,6 +140,15 @@ fn blame_line(blame: &Value) -> String {
         table::count(&blame["pages"]),
         table::text(&blame["victim"]),
         table::text(&blame["kind"]),
+    )
+}
+
+fn alarm_line(alarm: &Value) -> String {
+    format!(
+        "{} {}: {}\n",
+        table::text(&alarm["severity"]),
+        table::text(&alarm["unit"]),
+        table::text(&alarm["reason"])
     )
 }
 
@@ -165,6 +187,8 @@ mod tests {
             "2 pages of omnimind.service by backup.service (direct)",
             "omnimind.service embeddings, pid 412: 512 pages, 2 swapped out so far",
             "reclaim_cache backup.service 256 MiB: its file cache",
+            "omnimind.service MemoryMax                   4 GiB     8 GiB  in 12–18 min",
+            "warning omnimind.service: omnimind.service reaches MemoryMax in 12–18 min",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

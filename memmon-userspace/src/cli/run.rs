@@ -11,8 +11,15 @@ use super::{
 };
 use crate::runtime::agent::{self, AgentOptions};
 
+const EXAMPLES: &str = "\
+EXAMPLES
+  memmon run                                  what memmon.service does
+  memmon run --dry-run                        say everything, change nothing
+  memmon run --config ./memmon.toml --dry-run  try a configuration";
+
 /// Arguments of `memmon run`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which configuration to use.
     #[command(flatten)]

@@ -4,8 +4,14 @@ use serde_json::{Value, json};
 
 use super::{CliResult, ExitCode, ask, output, table};
 
+const EXAMPLES: &str = "\
+EXAMPLES
+  memmon status           alarms that are on, limits that will be put back, tagged regions
+  memmon status --json | jq '.alarms[].reason'";
+
 /// Arguments of `memmon status`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// One JSON object (memmon.status/1)
     #[arg(long)]
@@ -72,14 +78,15 @@ fn human(status: &Value) -> String {
         let region = alarm["region"]
             .as_str()
             .map(|region| format!(", region {region}"));
+        let pages = (alarm["kind"] == "swap_out")
+            .then(|| format!(" ({} pages{})", alarm["pages"], region.unwrap_or_default()));
         format!(
-            "{} {} since {}: {} ({} pages{})",
+            "{} {} since {}: {}{}",
             table::text(&alarm["severity"]),
             table::text(&alarm["unit"]),
             table::text(&alarm["since"]),
             table::text(&alarm["reason"]),
-            alarm["pages"],
-            region.unwrap_or_default(),
+            pages.unwrap_or_default(),
         )
     });
     text += &section("limits that memmon will put back", &status["leases"], |lease| {

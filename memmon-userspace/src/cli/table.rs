@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::policy::forecast::interval;
+
 /// A text.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("n/a")
@@ -54,6 +56,32 @@ pub fn region(region: &Value) -> String {
         pid.unwrap_or_default(),
         count(&region["pages"]),
         count(&region["swapout_pages"]),
+    )
+}
+
+/// A forecast as a row: what, how much of it is in use, how much there is, and when it is full.
+pub fn forecast(forecast: &Value) -> String {
+    let resource = text(&forecast["resource"]);
+    let name = forecast["unit"]
+        .as_str()
+        .map_or_else(|| resource.to_owned(), |unit| format!("{unit} MemoryMax"));
+    let seconds = |key: &str| forecast[key].as_f64().unwrap_or(0.0);
+    let full = match text(&forecast["outcome"]) {
+        "too_little" => "too few samples to tell".to_owned(),
+        "no_trend" => "no trend".to_owned(),
+        "falling" => "no: it falls".to_owned(),
+        "too_far" => "rises, but too slowly to tell when".to_owned(),
+        "reached" => "now".to_owned(),
+        "exhausts" => format!(
+            "in {}",
+            interval(seconds("earliest_seconds"), seconds("latest_seconds"))
+        ),
+        other => other.to_owned(),
+    };
+    format!(
+        "{name:<40} {:>9} {:>9}  {full}\n",
+        bytes(&forecast["used_bytes"]),
+        bytes(&forecast["limit_bytes"])
     )
 }
 

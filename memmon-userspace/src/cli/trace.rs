@@ -16,8 +16,16 @@ use crate::{
     },
 };
 
+const EXAMPLES: &str = "\
+EXAMPLES
+  memmon trace                                  every swap-out, with owner and culprit
+  memmon trace --critical --duration 10m        only of critical units, for ten minutes
+  memmon trace --unit 'omnimind*.service' --pages  page by page: process, address, mapping
+  memmon trace --json | jq 'select(.priority == \"critical\")'  for machines";
+
 /// Arguments of `memmon trace`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Only units whose name matches GLOB; may be given more than once
     #[arg(long, value_name = "GLOB")]

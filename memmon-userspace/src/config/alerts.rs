@@ -1,6 +1,10 @@
-//! `[alerts]` and `[http]`: where alarms are sent, and which names the server answers to.
+//! `[alerts]` and `[http]`: where alarms are sent, and what the server shows to whom.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use super::merge::Set;
 
@@ -20,6 +24,10 @@ pub struct Alerts {
 pub struct Http {
     /// Names that requests may be for, besides addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// Serve the web page as well.
+    pub page: bool,
+    /// Who sees the page's facts must know what is in this file; `None`: the page is for this host only.
+    pub token_file: Option<PathBuf>,
 }
 
 /// An `http://` address.
@@ -66,6 +74,8 @@ pub(super) struct AlertsDraft {
     pub(super) webhook: Option<Set<Vec<Url>>>,
     pub(super) exec: Option<Set<Vec<String>>>,
     pub(super) hosts: Option<Set<Vec<String>>>,
+    pub(super) page: Option<Set<bool>>,
+    pub(super) token_file: Option<Set<Option<PathBuf>>>,
 }
 
 /// Checks what stands first in `exec`.
@@ -77,6 +87,18 @@ pub(super) fn check_program(program: &str) -> Result<(), String> {
             "does not begin with an absolute path: write [\"/usr/local/bin/on-alarm\", \"argument\"]"
                 .to_owned(),
         )
+    }
+}
+
+/// Reads `token_file`; empty for none.
+pub(super) fn token_file(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "" => Ok(None),
+        _ if text.starts_with('/') && !text.contains('\0') => Ok(Some(PathBuf::from(text))),
+        _ => Err(
+            "is not an absolute path: write \"/etc/memmon/web.token\", or \"\" for a page without a token"
+                .to_owned(),
+        ),
     }
 }
 

@@ -32,9 +32,10 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("reaction", &["on_critical_swap", "write_path", "hold"]),
     ("alerts", &["alertmanager", "webhook", "exec"]),
-    ("http", &["hosts"]),
+    ("http", &["hosts", "page", "token_file"]),
     ("strategies", &["act", "grace", "cool_down", "actions_per_minute"]),
     ("proactive", &["enabled", "horizon", "pressure", "daily"]),
+    ("forecast", &["alarms", "alarm_within"]),
     ("history", &["enabled", "interval", "keep", "size"]),
     ("log", &["level", "bpf_level"]),
 ];
@@ -59,7 +60,7 @@ impl Reader<'_> {
             match name {
                 "listen" => self.draft.listen = self.listen(&value).or(self.draft.listen.take()),
                 "units" | "thresholds" | "reaction" | "alerts" | "http" | "strategies" | "proactive"
-                | "history" | "log" => {
+                | "forecast" | "history" | "log" => {
                     let name = name.to_owned();
                     self.table(&name, value);
                 }
@@ -83,6 +84,7 @@ impl Reader<'_> {
                 "http" => self.http(&entry),
                 "strategies" => self.strategies(&entry),
                 "proactive" => self.proactive(&entry),
+                "forecast" => self.forecast(&entry),
                 "history" => self.history(&entry),
                 _ => self.log(&entry),
             }

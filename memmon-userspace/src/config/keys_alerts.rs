@@ -1,6 +1,6 @@
-//! How the values of `[alerts]` and `[http]` are read: all of them are lists.
+//! How the values of `[alerts]` and `[http]` are read: most of them are lists.
 
-use std::str::FromStr as _;
+use std::{path::PathBuf, str::FromStr as _};
 
 use toml::{Spanned, de::DeValue};
 
@@ -46,7 +46,36 @@ impl Reader<'_> {
                 });
                 self.draft.alerts.hosts = set.or(self.draft.alerts.hosts.take());
             }
+            name @ "page" => {
+                let set = self.boolean(T, name, value);
+                self.draft.alerts.page = set.or(self.draft.alerts.page.take());
+            }
+            name @ "token_file" => {
+                let set = self.token_file(T, name, value);
+                self.draft.alerts.token_file = set.or(self.draft.alerts.token_file.take());
+            }
             name => self.unknown(T, name, &key.span()),
+        }
+    }
+
+    fn token_file(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Set<Option<PathBuf>>> {
+        let text = self.string(
+            table,
+            key,
+            value,
+            "a path in quotes, such as \"/etc/memmon/web.token\"",
+        )?;
+        match alerts::token_file(&text) {
+            Ok(path) => Some(self.set(path, &value.span())),
+            Err(problem) => {
+                self.reject(table, key, &value.span(), problem);
+                None
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! How the values of `[strategies]`, `[proactive]` and `[history]` are read.
+//! How the values of `[strategies]`, `[proactive]`, `[forecast]` and `[history]` are read.
 
 use toml::{Spanned, de::DeValue};
 
@@ -60,6 +60,21 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) fn forecast(&mut self, (key, value): &Parsed<'_>) {
+        const T: &str = "forecast";
+        match key.get_ref().as_ref() {
+            name @ "alarms" => {
+                let set = self.boolean(T, name, value);
+                self.draft.policy.alarms = set.or(self.draft.policy.alarms.take());
+            }
+            name @ "alarm_within" => {
+                let set = self.duration(T, name, value);
+                self.draft.policy.alarm_within = set.or(self.draft.policy.alarm_within.take());
+            }
+            name => self.unknown(T, name, &key.span()),
+        }
+    }
+
     pub(super) fn history(&mut self, (key, value): &Parsed<'_>) {
         const T: &str = "history";
         match key.get_ref().as_ref() {
@@ -83,7 +98,12 @@ impl Reader<'_> {
         }
     }
 
-    fn boolean(&mut self, table: &str, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Set<bool>> {
+    pub(super) fn boolean(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Set<bool>> {
         let DeValue::Boolean(word) = value.get_ref() else {
             self.reject_type(table, key, value, "true or false, without quotes");
             return None;

@@ -16,6 +16,13 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// Whether other hosts may get there.
+    pub fn is_reachable_from_elsewhere(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().is_loopback())
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, History, Http, Layers, Listen, Location, Log,
-    LogLevel, OnCriticalSwap, Pattern, Priority, Proactive, Reaction, Strategies, Thresholds, UnitTable,
+    Alerts, BUILT_IN, Config, ConfigError, ConfigErrors, Forecast, History, Http, Layers, Listen, Location,
+    Log, LogLevel, OnCriticalSwap, Pattern, Priority, Proactive, Reaction, Strategies, Thresholds, UnitTable,
     WritePath, alerts::AlertsDraft, error::KeyName, file, policy::PolicyDraft,
 };
 
@@ -107,6 +107,7 @@ impl Draft {
         if !errors.iter().any(|error| error.spoils("thresholds")) {
             self.check_thresholds(&mut errors);
         }
+        self.check_page(&mut errors);
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
@@ -141,6 +142,8 @@ impl Draft {
             },
             http: Http {
                 hosts: origins.take("http", "hosts", alerts.hosts),
+                page: origins.take("http", "page", alerts.page),
+                token_file: origins.take("http", "token_file", alerts.token_file),
             },
             strategies: Strategies {
                 act: origins.take("strategies", "act", policy.act),
@@ -157,6 +160,10 @@ impl Draft {
                 horizon: origins.take("proactive", "horizon", policy.horizon),
                 pressure: origins.take("proactive", "pressure", policy.pressure),
                 daily: origins.take("proactive", "daily", policy.daily),
+            },
+            forecast: Forecast {
+                alarms: origins.take("forecast", "alarms", policy.alarms),
+                alarm_within: origins.take("forecast", "alarm_within", policy.alarm_within),
             },
             history: History {
                 enabled: origins.take("history", "enabled", policy.history),
@@ -175,6 +182,31 @@ impl Draft {
             origins: origins.0,
             ..config
         })
+    }
+
+    /// The page is for this host unless those who see it know a secret. What the service manager listens on is not
+    /// known here: there the agent itself leaves the page out.
+    fn check_page(&self, errors: &mut Vec<ConfigError>) {
+        let (Some(listen), Some(page)) = (&self.listen, &self.alerts.page) else {
+            return;
+        };
+        let has_token = self
+            .alerts
+            .token_file
+            .as_ref()
+            .is_some_and(|file| file.value.is_some());
+        if page.value && listen.value.is_reachable_from_elsewhere() && !has_token {
+            errors.push(ConfigError::Value {
+                at: page.at.clone(),
+                key: KeyName::new("http", "page"),
+                value: page.quote.clone(),
+                problem: format!(
+                    "would show the page to other hosts, as listen = {} ({}): set token_file in [http] (docs/web.md), \
+                     or listen on \"127.0.0.1:9757\"",
+                    listen.quote, listen.at
+                ),
+            });
+        }
     }
 
     fn check_thresholds(&self, errors: &mut Vec<ConfigError>) {

@@ -27,7 +27,7 @@ pub use model::{
     Config, Log, LogLevel, OnCriticalSwap, Priority, Reaction, Thresholds, UnknownPriority, WritePath,
 };
 pub use pattern::{Pattern, PatternError};
-pub use policy::{ByteSize, History, Proactive, Strategies};
+pub use policy::{ByteSize, Forecast, History, Proactive, Strategies};
 pub use units::{NEVER_ACTED_UPON, UnitTable};
 
 /// The shipped defaults, as they are installed to `/usr/lib/memmon/memmon.toml`.

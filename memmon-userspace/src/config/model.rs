@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use super::{Alerts, History, Http, Listen, Location, Proactive, Strategies, UnitTable, units};
+use super::{Alerts, Forecast, History, Http, Listen, Location, Proactive, Strategies, UnitTable, units};
 
 /// A value that is one of a few words.
 pub(super) trait Choice: Copy + PartialEq + 'static {
@@ -248,6 +248,8 @@ pub struct Config {
     pub strategies: Strategies,
     /// What happens before it does.
     pub proactive: Proactive,
+    /// What is made of forecasts.
+    pub forecast: Forecast,
     /// What is stored.
     pub history: History,
     /// What is logged.

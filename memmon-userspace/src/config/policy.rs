@@ -1,4 +1,4 @@
-//! `[strategies]`, `[proactive]` and `[history]`: what memmon does about the host as a whole.
+//! `[strategies]`, `[proactive]`, `[forecast]` and `[history]`: what memmon does about the host as a whole.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -28,6 +28,15 @@ pub struct Proactive {
     pub pressure: u32,
     /// Bytes taken per day, at most.
     pub daily: ByteSize,
+}
+
+/// `[forecast]`: what is made of forecasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Forecast {
+    /// Raise an alarm when RAM, swap or the limit of a unit of priority medium or above is about to be used up.
+    pub alarms: bool,
+    /// How near that must be.
+    pub alarm_within: Duration,
 }
 
 /// `[history]`: what is stored in `/var/lib/memmon/history.db`.
@@ -98,6 +107,8 @@ pub(super) struct PolicyDraft {
     pub(super) horizon: Option<Set<Duration>>,
     pub(super) pressure: Option<Set<u32>>,
     pub(super) daily: Option<Set<ByteSize>>,
+    pub(super) alarms: Option<Set<bool>>,
+    pub(super) alarm_within: Option<Set<Duration>>,
     pub(super) history: Option<Set<bool>>,
     pub(super) interval: Option<Set<Duration>>,
     pub(super) keep: Option<Set<Duration>>,

@@ -1,6 +1,6 @@
 //! The effective configuration as text: for `memmon config show`, and for what a reload changed.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use toml::Value;
 
@@ -141,11 +141,20 @@ impl Config {
         add("alerts", "webhook", urls(&self.alerts.webhook));
         add("alerts", "exec", words(&self.alerts.exec));
         add("http", "hosts", words(&self.http.hosts));
+        add("http", "page", self.http.page.into());
+        let token_file = self.http.token_file.as_deref().map(Path::to_string_lossy);
+        add(
+            "http",
+            "token_file",
+            token_file.unwrap_or_default().as_ref().into(),
+        );
         let proactive = &self.proactive;
         add("proactive", "enabled", proactive.enabled.into());
         add("proactive", "horizon", span(proactive.horizon));
         add("proactive", "pressure", i64::from(proactive.pressure).into());
         add("proactive", "daily", proactive.daily.to_string().into());
+        add("forecast", "alarms", self.forecast.alarms.into());
+        add("forecast", "alarm_within", span(self.forecast.alarm_within));
         add("history", "enabled", self.history.enabled.into());
         add("history", "interval", span(self.history.interval));
         add("history", "keep", span(self.history.keep));

@@ -30,6 +30,39 @@ impl ProcessStat {
     }
 }
 
+/// What a process uses of RAM and swap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Name of the main thread (`comm`), as the file has it: with escapes for newline and backslash.
+    pub name: String,
+    /// `VmRSS`, bytes; `None` for kernel threads and processes that have ended.
+    pub resident: Option<u64>,
+    /// `VmSwap`, bytes, without shared memory; `None` as above.
+    pub swap: Option<u64>,
+}
+
+impl MemoryUse {
+    /// Takes `/proc/PID/status` (proc_pid_status(5)) apart. What is not in it is absent.
+    pub fn parse(status: &str) -> Self {
+        let field = |name: &str| {
+            let line = |line: &'_ str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
+            status.lines().find_map(line)
+        };
+        let bytes = |name| {
+            field(name)?
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()?
+                .checked_mul(1024)
+        };
+        Self {
+            name: field("Name").unwrap_or_default(),
+            resident: bytes("VmRSS"),
+            swap: bytes("VmSwap"),
+        }
+    }
+}
+
 /// The effective user id from `/proc/PID/status`; `None` if it is not there.
 pub fn effective_uid(status: &str) -> Option<u32> {
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -65,6 +98,20 @@ mod tests {
         assert_eq!((stat.started, stat.code, stat.stack), (9876, 4096, 140_000));
         assert_eq!(ProcessStat::parse("412 (a) S 1"), None);
         assert_eq!(ProcessStat::parse(""), None);
+    }
+
+    #[test]
+    fn memory_of_a_process_and_of_a_kernel_thread() {
+        let status = "Name:\tsql server\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\nVmSwap:\t      16 kB\n";
+        let used = MemoryUse::parse(status);
+        assert_eq!(used.name, "sql server");
+        assert_eq!((used.resident, used.swap), (Some(2 << 20), Some(16 << 10)));
+        let thread = MemoryUse::parse("Name:\tkswapd0\nThreads:\t1\n");
+        assert_eq!((thread.resident, thread.swap), (None, None));
+        assert_eq!(
+            MemoryUse::parse("VmRSS:\t99999999999999999999 kB"),
+            MemoryUse::default()
+        );
     }
 
     #[test]

@@ -6,3 +6,5 @@ pub mod http;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+pub mod top;
+pub mod web;

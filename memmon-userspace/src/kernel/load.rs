@@ -175,10 +175,33 @@ impl Object {
 
 /// Loads the object and attaches every hook that the plan has an attachment for.
 ///
+/// A kernel may have `bpf_rdonly_cast` and yet not let a tracing program call it: then the programs read with
+/// `bpf_probe_read_kernel`, which is slower and just as right.
+///
 /// # Errors
 /// If the object cannot be loaded or a required hook cannot be attached. An optional hook that fails is in
 /// [`Loaded::hooks`] with its reason.
 pub fn load(
+    plan: &[PlannedHook],
+    facts: &KernelFacts,
+    settings: &Settings,
+    sizes: MapSizes,
+    log_level: u8,
+) -> Result<Loaded, LoadError> {
+    let refused = match load_once(plan, facts, settings, sizes, log_level) {
+        Err(error @ LoadError::Required { .. }) if facts.rdonly_cast != ABSENT => error,
+        other => return other,
+    };
+    let without = KernelFacts {
+        rdonly_cast: ABSENT,
+        ..*facts
+    };
+    let loaded = load_once(plan, &without, settings, sizes, log_level).map_err(|_| refused)?;
+    tracing::warn!("this kernel refuses typed reads; attribution costs more, and is as exact");
+    Ok(loaded)
+}
+
+fn load_once(
     plan: &[PlannedHook],
     facts: &KernelFacts,
     settings: &Settings,

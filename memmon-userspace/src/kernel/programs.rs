@@ -7,6 +7,9 @@ use std::{
 
 use aya::Ebpf;
 
+/// The copy of the swap-out program that the kernel calls first.
+const FIRST_COPY: &str = "swap_out";
+
 /// Statistics of one program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramStats {
@@ -45,17 +48,30 @@ impl Programs {
 
     /// Their statistics as they are now.
     pub fn stats(&self) -> Vec<ProgramStats> {
-        let stats = |(name, fd): &(String, OwnedFd)| {
-            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-            Some(parse(name, &text))
-        };
-        self.0.iter().filter_map(stats).collect()
+        self.0.iter().filter_map(|(name, fd)| read(name, fd)).collect()
+    }
+
+    /// Times that the kernel skipped the first copy of the swap-out program; see
+    /// [`crate::source::probes::Totals::missed_events`].
+    pub fn swap_outs_skipped(&self) -> u64 {
+        self.stats_of(FIRST_COPY)
+            .map_or(0, |stats| stats.recursion_misses)
+    }
+
+    fn stats_of(&self, wanted: &str) -> Option<ProgramStats> {
+        let (name, fd) = self.0.iter().find(|(name, _)| name == wanted)?;
+        read(name, fd)
     }
 }
 
 /// Statistics of every loaded program. Programs that were not loaded are absent.
 pub fn stats(ebpf: &Ebpf) -> Vec<ProgramStats> {
     Programs::of(ebpf).stats()
+}
+
+fn read(name: &str, fd: &OwnedFd) -> Option<ProgramStats> {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    Some(parse(name, &text))
 }
 
 fn parse(name: &str, fdinfo: &str) -> ProgramStats {

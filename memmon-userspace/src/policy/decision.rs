@@ -29,6 +29,17 @@ pub struct Alarm {
     pub reason: String,
 }
 
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmKind {
+    /// Memory that should stay in RAM went to swap.
+    #[default]
+    SwapOut,
+    /// Something will be used up.
+    Forecast,
+}
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

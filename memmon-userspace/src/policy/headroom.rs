@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Snapshot;
 use crate::decode::Level;
-use crate::decode::Limit;
+use crate::decode::{Limit, MemInfo};
 
 /// The least that `auto` wants free before it stops a unit's swap.
 const LEAST: u64 = 64 << 20;
@@ -87,6 +87,61 @@ impl Headroom {
     }
 }
 
+/// Whether the host can do without the pages of units that may not be swapped. RAM is a limit as well: the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HostRoom {
+    /// What it can find elsewhere, bytes.
+    elsewhere: u64,
+    /// What it must be able to find, bytes: 1/20 of RAM.
+    needed: u64,
+    /// Room in swap for what would go there, bytes.
+    swap_free: u64,
+}
+
+impl HostRoom {
+    /// Of the host of `snapshot`.
+    pub(super) const fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            elsewhere: snapshot.elsewhere,
+            needed: Self::needed(snapshot.host.total),
+            swap_free: snapshot.host.swap_free,
+        }
+    }
+
+    /// What a host with `total` bytes of RAM must be able to find without units whose swap is stopped.
+    pub(super) const fn needed(total: u64) -> u64 {
+        total / 20
+    }
+
+    /// At least that can be found.
+    pub(super) const fn suffices(self) -> bool {
+        self.elsewhere >= self.needed
+    }
+
+    /// Less than half of it, and swap has room: pages have to go there, or somebody is OOM-killed.
+    pub(super) const fn is_gone(self) -> bool {
+        self.elsewhere < self.needed / 2 && self.swap_free > 0
+    }
+}
+
+impl fmt::Display for HostRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RAM of the host, which can find {} without the units that are kept out of swap (auto asks for {})",
+            Size(self.elsewhere),
+            Size(self.needed)
+        )
+    }
+}
+
+/// What a host can find without `kept` bytes of its `swappable` anonymous memory: what is available without swapping,
+/// and of the rest what swap has room for.
+pub fn elsewhere(host: &MemInfo, swappable: u64, kept: u64) -> u64 {
+    let others = swappable.saturating_sub(kept).min(host.swap_free);
+    host.available.saturating_add(others)
+}
+
 /// The finite limits of one level; `memory.max` first, as reaching it is worse.
 fn limits(level: &Level) -> impl Iterator<Item = Binding> {
     [("memory.max", level.max), ("memory.high", level.high)]
@@ -103,7 +158,7 @@ fn limits(level: &Level) -> impl Iterator<Item = Binding> {
 }
 
 /// Bytes for people: exact below a MiB, else one decimal; MiB up to 10 GiB.
-pub(super) struct Size(pub(super) u64);
+pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -136,6 +136,9 @@ pub struct UnitView {
     /// A process of it has tagged regions; false in recordings of versions that did not tell.
     #[serde(default)]
     pub tagged: bool,
+    /// What somebody else has set its `MemorySwapMax` to while memmon had it on a lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<Limit>,
     /// When a page of it last went to swap although it is critical.
     pub last_critical: Option<MonoTime>,
 }

@@ -1,6 +1,6 @@
 //! The reflex: a page of a critical unit went to swap.
 
-use super::headroom::{Headroom, Size};
+use super::headroom::{Headroom, HostRoom, Size};
 use super::{
     Action, Alarm, CriticalEvent, Decision, LimitChange, MonoTime, Planned, Property, Relation, Severity,
     Snapshot, State, never_touched,
@@ -36,6 +36,8 @@ pub(super) fn reflex(
         .filter(|_| is_own_limit(event) || !headroom.suffices())
     {
         reason.push_str(&format!("; nearest limit: {binding}"));
+    } else if !HostRoom::of(snapshot).suffices() {
+        reason.push_str(&format!("; nearest limit: {}", HostRoom::of(snapshot)));
     }
     Decision {
         unit: snapshot.unit.clone(),
@@ -122,6 +124,12 @@ fn settled(snapshot: &Snapshot, state: &State, swap: SwapLevel) -> Option<String
             )
         });
     }
+    if state.theirs == Some(swap.max) {
+        return Some(format!(
+            "somebody else has set MemorySwapMax to {} while memmon had it on a lease: kept as long as the alarm is on",
+            swap.max
+        ));
+    }
     let zero = snapshot
         .chain
         .iter()
@@ -147,6 +155,10 @@ fn unsafe_to_zero(snapshot: &Snapshot, event: &CriticalEvent, headroom: &Headroo
             "headroom is below the {} that auto asks for: {binding}",
             Size(headroom.needed)
         ));
+    }
+    let host = HostRoom::of(snapshot);
+    if !host.suffices() {
+        return Some(format!("what binds is {host}"));
     }
     (!snapshot.below_complete)
         .then(|| "there are more cgroups below the unit than could be looked at for limits".into())

@@ -7,7 +7,7 @@ use super::super::{Decision, decide};
 use super::*;
 use crate::config::Priority;
 use crate::decode::Level;
-use crate::policy::Region;
+use crate::policy::{Region, elsewhere};
 
 fn auto(snapshot: &Snapshot) -> Decision {
     decide(snapshot, &reaction(OnCriticalSwap::Auto), &State::default(), NOW)
@@ -188,6 +188,41 @@ fn limits_below_that_could_not_all_be_read() {
 }
 
 #[test]
+fn a_host_with_nothing_else_to_take_is_a_limit_as_well() {
+    // Critical units hold nearly all of the RAM, without a limit, and swap has room.
+    let mut snapshot = with(kswapd());
+    snapshot.host.available = 300 * MIB;
+    snapshot.elsewhere = elsewhere(&snapshot.host, 7000 * MIB, 6950 * MIB);
+    assert_eq!(snapshot.elsewhere, 350 * MIB);
+    for kind in [
+        kswapd(),
+        event(ReclaimKind::Direct, Relation::Elsewhere, Some("b.service"), "dd"),
+    ] {
+        snapshot.event = Some(kind);
+        let decision = auto(&snapshot);
+        assert_eq!(names(&decision), ["none"]);
+        assert!(
+            decision.actions[0].reason.contains("RAM of the host"),
+            "{}",
+            decision.actions[0].reason
+        );
+        let alarm = decision.alarm.expect("an alarm");
+        assert!(
+            alarm.reason.contains("nearest limit: RAM of the host"),
+            "{}",
+            alarm.reason
+        );
+    }
+    // A bystander can give: 1/20 of 8,192 MiB is 409.6.
+    snapshot.elsewhere = elsewhere(&snapshot.host, 7000 * MIB, 6890 * MIB);
+    assert_eq!(names(&auto(&snapshot)), ["protect"]);
+    // What finds no room in swap is nothing it could give.
+    snapshot.host.swap_free = 100 * MIB;
+    snapshot.elsewhere = elsewhere(&snapshot.host, 7000 * MIB, 0);
+    assert_eq!(names(&auto(&snapshot)), ["none"]);
+}
+
+#[test]
 fn no_swap_accounting() {
     let mut snapshot = with(kswapd());
     snapshot.chain[0].swap = None;
@@ -320,6 +355,24 @@ fn changed_by_the_operator_after_the_lease() {
         &state(vec![leased]),
         NOW
     ));
+}
+
+#[test]
+fn what_somebody_else_set_meanwhile_is_kept_as_long_as_it_is_there() {
+    let theirs = State {
+        theirs: Some(Limit::Bytes(100 * MIB)),
+        ..State::default()
+    };
+    let answer = |snapshot: &Snapshot| decide(snapshot, &reaction(OnCriticalSwap::Auto), &theirs, NOW);
+    let mut snapshot = with(kswapd());
+    assert_eq!(names(&answer(&snapshot)), ["protect"]);
+    snapshot.chain[0].swap = Some(SwapLevel {
+        max: Limit::Bytes(100 * MIB),
+        current: 12 * MIB,
+    });
+    let decision = answer(&snapshot);
+    assert_eq!(names(&decision), ["none"]);
+    assert!(decision.actions[0].reason.contains("somebody else"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Review of a unit's leases: which end, which stay, and until when.
 
-use super::headroom::{Headroom, Size};
+use super::headroom::{Headroom, HostRoom, Size};
 use super::{
     Action, Decision, LeaseView, LimitChange, MonoTime, Planned, Property, Situation, Snapshot, State,
 };
@@ -34,7 +34,7 @@ pub(super) fn review(snapshot: &Snapshot, config: &Reaction, state: &State, now:
             continue;
         };
         actions.extend(ratchet(unit, lease, config, now));
-        let verdict = verdict(snapshot, unit, lease, unrest.as_deref(), swap_stays, config, now);
+        let verdict = verdict(snapshot, state, lease, unrest.as_deref(), swap_stays, config, now);
         swap_stays |=
             lease.property == Property::MemorySwapMax && matches!(verdict.action, Action::Keep { .. });
         actions.push(verdict);
@@ -66,7 +66,7 @@ fn keep(lease: &LeaseView, until: MonoTime, reason: String) -> Planned {
 
 fn verdict(
     snapshot: &Snapshot,
-    unit: &Level,
+    state: &State,
     lease: &LeaseView,
     unrest: Option<&str>,
     swap_stays: bool,
@@ -77,14 +77,11 @@ fn verdict(
         action: Action::Revert { lease: lease.id },
         reason,
     };
-    let headroom = Headroom::of(snapshot);
-    if lease.property == Property::MemorySwapMax && lease.mode == OnCriticalSwap::Auto && headroom.is_gone() {
-        let binding = headroom
-            .binding
-            .map_or_else(String::new, |binding| binding.to_string());
-        return revert(format!(
-            "the unit has grown towards a limit and may need swap again: {binding}"
-        ));
+    if lease.property == Property::MemorySwapMax
+        && lease.mode == OnCriticalSwap::Auto
+        && let Some(why) = may_need_swap(snapshot, state)
+    {
+        return revert(why);
     }
     // A slice is spared for the sake of critical units in it, and has no such priority itself.
     let for_others = lease.property == Property::MemoryLow && snapshot.unit.ends_with(".slice");
@@ -104,16 +101,39 @@ fn verdict(
         if swap_stays {
             return keep(lease, lease.deadline, "MemorySwapMax has to be back first".into());
         }
-        if lease.old <= Limit::Bytes(unit.current) {
+        let usage = snapshot.chain.first().map_or(0, |unit| unit.current);
+        if lease.old <= Limit::Bytes(usage) {
             let reason = format!(
                 "usage {} is not below the old MemoryHigh {}",
-                Size(unit.current),
+                Size(usage),
                 lease.old
             );
             return keep(lease, lease.deadline, reason);
         }
     }
     revert(format!("quiet for {}", humantime::format_duration(config.hold)))
+}
+
+/// Why the unit gets its swap back although memmon stopped it by its own judgement, whatever else is going on.
+fn may_need_swap(snapshot: &Snapshot, state: &State) -> Option<String> {
+    let host = HostRoom::of(snapshot);
+    if host.is_gone() {
+        return Some(format!(
+            "the host is close to an OOM kill and may have to swap the unit: what binds is {host}"
+        ));
+    }
+    let headroom = Headroom::of(snapshot);
+    let gone = headroom.is_gone();
+    let binding = headroom.binding?;
+    if gone {
+        return Some(format!(
+            "the unit has grown towards a limit and may need swap again: {binding}"
+        ));
+    }
+    // How much it will use is not known, and it may get there faster than anybody can look.
+    state
+        .started_again
+        .then(|| format!("the unit was started again and will grow, which a limit bounds: {binding}"))
 }
 
 /// Freeze follows the pages that have come back, downwards only.

@@ -196,6 +196,59 @@ fn auto_gives_swap_back_when_the_unit_grows_towards_its_limit() {
 }
 
 #[test]
+fn auto_gives_swap_back_when_the_host_has_nothing_else() {
+    let mut snapshot = snapshot();
+    snapshot.situation = Situation::Critical;
+    let held = state(vec![swap_lease()]);
+    // Half of 1/20 of 8,192 MiB.
+    snapshot.elsewhere = 205 * MIB;
+    assert_keeps(&auto(&snapshot, &held), 7, NOW.after(HOLD), "situation");
+    snapshot.elsewhere = 204 * MIB;
+    let actions = auto(&snapshot, &held);
+    assert_reverts(&actions, 7);
+    assert!(actions[0].reason.contains("OOM"), "{}", actions[0].reason);
+    // With swap full nothing is gained.
+    snapshot.host.swap_free = 0;
+    assert_keeps(&auto(&snapshot, &held), 7, NOW.after(HOLD), "situation");
+}
+
+#[test]
+fn a_unit_that_was_started_again_gets_swap_back_where_a_limit_bounds_it() {
+    let again = State {
+        started_again: true,
+        ..state(vec![swap_lease()])
+    };
+    let mut snapshot = snapshot();
+    snapshot.situation = Situation::Critical;
+    assert_keeps(&auto(&snapshot, &again), 7, NOW.after(HOLD), "situation");
+    snapshot.chain[0].current = MIB;
+    snapshot.chain[1].max = Limit::Bytes(4000 * MIB);
+    let actions = auto(&snapshot, &again);
+    assert_reverts(&actions, 7);
+    assert!(
+        actions[0].reason.contains("started again"),
+        "{}",
+        actions[0].reason
+    );
+    // By then it has shown what it uses.
+    assert_keeps(
+        &auto(&snapshot, &state(vec![swap_lease()])),
+        7,
+        NOW.after(HOLD),
+        "situation",
+    );
+    // The operator's word counts more.
+    let zero = State {
+        leases: vec![LeaseView {
+            mode: OnCriticalSwap::Zero,
+            ..swap_lease()
+        }],
+        ..again
+    };
+    assert_keeps(&auto(&snapshot, &zero), 7, NOW.after(HOLD), "situation");
+}
+
+#[test]
 fn memory_high_returns_only_below_the_old_value() {
     let leases = state(vec![high_lease()]);
     assert_reverts(&auto(&snapshot(), &leases), 8);

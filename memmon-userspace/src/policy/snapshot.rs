@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub below_complete: bool,
     /// The host's memory.
     pub host: MemInfo,
+    /// What the host can find without taking from units whose swap is stopped, or would be by the same rule, bytes.
+    pub elsewhere: u64,
     /// The host's situation, hysteresis included.
     pub situation: Situation,
     /// A process of the unit has declared memory of its own critical.
@@ -113,6 +115,10 @@ pub struct State {
     pub pressure: Option<PressureSample>,
     /// The agent's own unit, never acted upon; `None` if it does not run under systemd.
     pub own_unit: Option<String>,
+    /// The unit has been started again while it had a lease, and this is the first look at it since.
+    pub started_again: bool,
+    /// What somebody else has set `MemorySwapMax` to while memmon had a lease on it.
+    pub theirs: Option<Limit>,
 }
 
 /// A lease as policy sees it.

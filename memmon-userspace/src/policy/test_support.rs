@@ -42,6 +42,7 @@ pub(super) fn snapshot() -> Snapshot {
             swap_total: 1024 * MIB,
             swap_free: 1000 * MIB,
         },
+        elsewhere: 5000 * MIB,
         situation: Situation::Normal,
         pressure: Some(pressure(0)),
         event: None,

@@ -7,6 +7,7 @@ use super::never_touched;
 
 /// Limits are rounded up to this, bytes.
 const STEP: u64 = 16 << 20;
+const LOW: &str = "MemoryLow";
 
 /// What is known of a unit and its surroundings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,7 +22,9 @@ pub struct UnitFacts {
     pub ram: u64,
     /// Text of its unit file and drop-ins, without memmon's own.
     pub text: String,
-    /// `MemoryMax` and `MemoryHigh` of the slices above it: name, property, value.
+    /// systemd knows no unit of this name.
+    pub missing: bool,
+    /// `MemoryMax`, `MemoryHigh` and `MemoryLow` of the slices above it, the innermost first: name, property, value.
     pub above: Vec<(String, &'static str, Limit)>,
     /// `ManagedOOMSwap` or `ManagedOOMMemoryPressure` is `kill` on it or a slice above it: where.
     pub oomd: Vec<String>,
@@ -56,6 +59,9 @@ pub fn unit_section(facts: &UnitFacts) -> UnitSection {
         return section;
     }
     let settings = settings(facts, priority, &mut section.warnings);
+    if let Some((_, wanted)) = settings.iter().find(|(name, _)| *name == LOW) {
+        section.warnings.extend(ungranted(facts, wanted));
+    }
     if settings.is_empty() {
         return section;
     }
@@ -72,6 +78,26 @@ pub fn unit_section(facts: &UnitFacts) -> UnitSection {
     }
     section.text = Some(text);
     section
+}
+
+/// What a unit is granted counts only as far as every slice above it is granted as much.
+fn ungranted(facts: &UnitFacts, wanted: &str) -> Option<String> {
+    let wanted: u64 = wanted.parse().ok()?;
+    let slices: Vec<&str> = facts
+        .above
+        .iter()
+        .filter(|(_, property, low)| *property == LOW && low.bytes().is_some_and(|low| low < wanted))
+        .map(|(slice, ..)| slice.as_str())
+        .collect();
+    (!slices.is_empty()).then(|| {
+        format!(
+            "MemoryLow= protects only as far as {} {} granted as much, which memmon does by itself only while RAM is \
+             short: systemctl set-property {} MemoryLow={wanted}",
+            slices.join(" and "),
+            if slices.len() == 1 { "is" } else { "are" },
+            slices[0]
+        )
+    })
 }
 
 fn settings(
@@ -94,10 +120,9 @@ fn settings(
     match priority {
         Priority::Critical => {
             // Nothing above may be so tight that the unit, without swap, would be killed.
-            let tight = facts
-                .above
-                .iter()
-                .find(|(_, _, limit)| limit.bytes().is_some_and(|limit| limit < peak + peak / 4));
+            let tight = facts.above.iter().find(|(_, property, limit)| {
+                *property != LOW && limit.bytes().is_some_and(|limit| limit < peak + peak / 4)
+            });
             let mut settings = vec![("MemoryLow", peak.to_string())];
             if tight.is_none() {
                 settings.push(("MemorySwapMax", "0".to_owned()));
@@ -163,7 +188,13 @@ fn warnings(facts: &UnitFacts) -> Vec<String> {
             ));
         }
     }
-    for (slice, property, limit) in &facts.above {
+    if facts.missing {
+        warnings.push(format!(
+            "systemd knows no unit {}: a drop-in would wait for one; is the name right?",
+            facts.unit
+        ));
+    }
+    for (slice, property, limit) in facts.above.iter().filter(|(_, property, _)| *property != LOW) {
         if let (Limit::Bytes(limit), Some(peak)) = (limit, facts.peak)
             && *limit < peak + peak / 4
         {

@@ -54,6 +54,48 @@ fn swap_stays_where_a_slice_is_tight() {
 }
 
 #[test]
+fn protection_that_no_slice_passes_on_is_told() {
+    let low = |outer, inner| {
+        let facts = UnitFacts {
+            above: vec![
+                ("ai-model.slice".into(), "MemoryLow", inner),
+                ("ai.slice".into(), "MemoryLow", outer),
+            ],
+            ..facts(Priority::Critical)
+        };
+        let section = unit_section(&facts);
+        assert!(section.text.is_some_and(|text| text.contains("MemorySwapMax=0")));
+        section.warnings
+    };
+    let enough = Limit::Bytes(1008 * MIB);
+    assert_eq!(low(enough, enough), [""; 0]);
+    assert_eq!(low(Limit::Max, Limit::Max), [""; 0]);
+    let one = low(Limit::Bytes(0), enough);
+    assert!(one[0].contains("as far as ai.slice is granted"), "{one:?}");
+    assert!(
+        one[0].contains("set-property ai.slice MemoryLow=1056964608"),
+        "{one:?}"
+    );
+    let both = low(Limit::Bytes(0), Limit::Bytes(MIB));
+    assert!(
+        both[0].contains("ai-model.slice and ai.slice are granted"),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn a_unit_that_systemd_does_not_know_is_told() {
+    let section = unit_section(&UnitFacts {
+        missing: true,
+        ..facts(Priority::Low)
+    });
+    assert!(
+        section.warnings[0].contains("knows no unit omnimind.service"),
+        "{section:?}"
+    );
+}
+
+#[test]
 fn what_needs_a_restart_is_told() {
     assert_eq!(
         unit_section(&facts(Priority::Critical)).needs_restart,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::StoreError;
-use super::schema::{TIERS, Tier};
+use super::schema::{TIERS, Tier, VERSION};
+use super::store::{StoreError, StoreProblem};
 
 /// Rows per unit beyond which an overview takes a coarser table.
 const OVERVIEW_ROWS: i64 = 300;
@@ -77,14 +77,20 @@ impl History {
     /// Opens the database for reading.
     ///
     /// # Errors
-    /// If there is none, or it may not be read.
+    /// If there is none, or it may not be read, or is not one that this version has written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(|source| StoreError {
-            operation: "open",
-            path: path.to_owned(),
-            source,
-        })?;
+        let opened = Connection::open_with_flags(path, flags).map_err(StoreProblem::from);
+        let connection = opened
+            .and_then(|connection| {
+                check(&connection)?;
+                Ok(connection)
+            })
+            .map_err(|source| StoreError {
+                operation: "open",
+                path: path.to_owned(),
+                source,
+            })?;
         Ok(Self {
             connection,
             path: path.to_owned(),
@@ -137,6 +143,19 @@ impl History {
             connection
                 .prepare(&sql)?
                 .query_map(params![from, to], overview)?
+                .collect()
+        })
+    }
+
+    /// The names of all units that anything is stored about; the host is among them.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn units(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT name FROM unit ORDER BY name")?
+                .query_map([], |row| row.get(0))?
                 .collect()
         })
     }
@@ -263,14 +282,36 @@ impl History {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
     ) -> Result<T, StoreError> {
         query(&self.connection).map_err(|source| StoreError {
             operation: "read",
             path: self.path.clone(),
-            source,
+            source: problem(source),
         })
+    }
+}
+
+/// Finds out whether it is memmon's, of this version.
+fn check(connection: &Connection) -> Result<(), StoreProblem> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let ours = "SELECT count(*) FROM sqlite_schema WHERE name IN ('unit', 'event', 'sample_0')";
+    if number(ours).map_err(problem)? < 3 {
+        return Err(StoreProblem::Foreign);
+    }
+    match number("PRAGMA user_version").map_err(problem)? {
+        VERSION => Ok(()),
+        found => Err(StoreProblem::Layout { found }),
+    }
+}
+
+fn problem(error: rusqlite::Error) -> StoreProblem {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreProblem::Damaged(error)
+        }
+        _ => StoreProblem::Sqlite(error),
     }
 }

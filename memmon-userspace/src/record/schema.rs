@@ -67,6 +67,8 @@ pub struct Tick {
     pub at: i64,
     /// The units, and the host as [`HOST`].
     pub samples: Vec<Sample>,
+    /// Size of swap, bytes; for the forecast, not stored. `None`: unknown.
+    pub swap_total: Option<u64>,
 }
 
 /// One unit at one moment.

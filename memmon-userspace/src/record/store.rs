@@ -34,7 +34,29 @@ pub struct StoreError {
     /// The file.
     pub path: PathBuf,
     /// Why.
-    pub source: rusqlite::Error,
+    pub source: StoreProblem,
+}
+
+/// Why it cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreProblem {
+    /// SQLite or the disk.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// Damaged, or no database at all.
+    #[error("it is damaged or no SQLite database ({0}); the agent puts such a file aside at its next start")]
+    Damaged(rusqlite::Error),
+    /// A database, but not memmon's.
+    #[error("it is a database of another program")]
+    Foreign,
+    /// Of another version.
+    #[error(
+        "its layout has number {found} and this memmon knows {VERSION}: read it with the memmon that wrote it"
+    )]
+    Layout {
+        /// Its number.
+        found: i64,
+    },
 }
 
 /// The database, open for writing.
@@ -55,10 +77,10 @@ impl Store {
     /// If that cannot be done: a full or read-only disk, missing rights.
     pub fn open(path: &Path, keep: Keep) -> Result<Self, StoreError> {
         let error = |operation| {
-            move |source| StoreError {
+            move |source: rusqlite::Error| StoreError {
                 operation,
                 path: path.to_owned(),
-                source,
+                source: source.into(),
             }
         };
         let connection = match connect(path, keep) {
@@ -112,7 +134,7 @@ impl Store {
         StoreError {
             operation,
             path: self.path.clone(),
-            source,
+            source: source.into(),
         }
     }
 

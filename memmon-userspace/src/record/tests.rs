@@ -33,7 +33,11 @@ fn tick(at: i64, units: usize) -> Tick {
         let noise = (phase.wrapping_mul(2_654_435_761) ^ unit as u64) % 100_000 * 4096;
         sample(&format!("unit-{unit}.service"), (100 << 20) + noise)
     }));
-    Tick { at, samples }
+    Tick {
+        at,
+        samples,
+        swap_total: Some(2 << 30),
+    }
 }
 
 fn file() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -98,7 +102,13 @@ fn coarse_rows_keep_sums_means_and_peaks() {
                 ..sample("", 0)
             },
         ];
-        store.tick(&Tick { at, samples }).expect("stored");
+        store
+            .tick(&Tick {
+                at,
+                samples,
+                swap_total: None,
+            })
+            .expect("stored");
     }
     drop(store);
     let history = History::open(&path).expect("it opens");

@@ -9,5 +9,6 @@ pub mod report;
 pub mod self_test;
 pub mod signals;
 pub mod survey;
+pub mod top;
 pub mod trace;
 mod trace_pages;

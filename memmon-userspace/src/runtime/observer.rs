@@ -148,16 +148,13 @@ impl Observer {
 
     /// Events that nobody counted: the kernel skipped the first program, because it was already running on that
     /// CPU, and its copies, if there are any, as well.
-    pub fn recursion_misses(&self) -> u64 {
-        let totals = self.probes.totals().unwrap_or_default();
-        let skipped = self
-            .probes
-            .stats()
-            .iter()
-            .filter(|s| s.name == "swap_out")
-            .map(|s| s.recursion_misses)
-            .sum();
-        totals.missed_events(skipped)
+    ///
+    /// # Errors
+    /// If the totals cannot be read.
+    pub fn recursion_misses(&self) -> Result<u64, MapError> {
+        // In this order: see `Totals::missed_events`.
+        let totals = self.probes.totals()?;
+        Ok(totals.missed_events(self.probes.programs().swap_outs_skipped()))
     }
 
     /// Events that the ledger of swap writes missed: a task can be preempted inside an fentry program on every

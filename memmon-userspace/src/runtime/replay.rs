@@ -11,6 +11,8 @@ use crate::policy::{
 
 /// The first line of a recording.
 const SCHEMA: &str = "memmon.recording/1";
+/// The same of any version.
+const FAMILY: &str = "memmon.recording/";
 
 /// One moment: what was measured, what was remembered, and what was decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,11 +50,20 @@ pub enum RecordingError {
     /// The file.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Not a recording, or one of another version.
+    /// Not a recording.
     #[error(
         "the first line is not {{\"schema\":\"{SCHEMA}\"}}: this is no recording that this version understands"
     )]
     Schema,
+    /// A recording of another version.
+    #[error("it is a {found}, and this memmon reads {SCHEMA}: use the memmon that wrote it, or a newer one")]
+    Version {
+        /// What it says that it is.
+        found: String,
+    },
+    /// Nothing was recorded.
+    #[error("it has no moments: record for longer, or from further back in the history")]
+    Empty,
     /// A line that is no moment.
     #[error("line {line}: {source}")]
     Line {
@@ -91,8 +102,14 @@ pub fn read(file: impl BufRead) -> Result<Vec<Moment>, RecordingError> {
     let mut lines = file.lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let schema = serde_json::from_str::<serde_json::Value>(&first).ok();
-    if schema.is_none_or(|value| value["schema"] != SCHEMA) {
-        return Err(RecordingError::Schema);
+    match schema.as_ref().and_then(|value| value["schema"].as_str()) {
+        Some(SCHEMA) => {}
+        Some(found) if found.starts_with(FAMILY) => {
+            return Err(RecordingError::Version {
+                found: found.to_owned(),
+            });
+        }
+        _ => return Err(RecordingError::Schema),
     }
     let mut moments = Vec::new();
     for (index, line) in lines.enumerate() {
@@ -105,6 +122,9 @@ pub fn read(file: impl BufRead) -> Result<Vec<Moment>, RecordingError> {
             source,
         })?;
         moments.push(moment);
+    }
+    if moments.is_empty() {
+        return Err(RecordingError::Empty);
     }
     Ok(moments)
 }

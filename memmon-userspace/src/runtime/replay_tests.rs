@@ -48,6 +48,12 @@ fn what_is_written_reads_back() {
 fn what_is_no_recording_is_told_with_its_line() {
     assert!(matches!(read(&b"{}\n"[..]), Err(RecordingError::Schema)));
     assert!(matches!(read(&b""[..]), Err(RecordingError::Schema)));
+    assert!(matches!(
+        read(&b"{\"schema\":\"memmon.recording/2\"}\n"[..]),
+        Err(RecordingError::Version { found }) if found == "memmon.recording/2"
+    ));
+    let empty = format!("{{\"schema\":\"{SCHEMA}\"}}\n");
+    assert!(matches!(read(empty.as_bytes()), Err(RecordingError::Empty)));
     let bad = format!("{{\"schema\":\"{SCHEMA}\"}}\n\n{{\"now\":1}}\n");
     let error = read(bad.as_bytes()).expect_err("no moment");
     assert!(matches!(error, RecordingError::Line { line: 3, .. }), "{error}");
@@ -124,6 +130,7 @@ fn a_rising_load_is_written() {
                 below: Vec::new(),
                 below_complete: true,
                 tagged: false,
+                theirs: None,
                 last_critical: None,
             });
         }

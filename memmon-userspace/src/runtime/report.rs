@@ -4,15 +4,17 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     action::Lease,
-    attribute::{UnitIndex, UnitKind, UnitState},
+    attribute::{Ledger, UnitIndex, UnitKind, UnitState},
     config::{Config, Priority},
     decode::{Limit, MemInfo, MissingField, Pressure, cgroup_file, rfc3339},
-    export::json::report::{LeaseField, LimitsField, ReportDocument, StrategyField, SystemField, UnitField},
+    export::json::report::{
+        BlameField, LeaseField, LimitsField, PsiField, ReportDocument, StrategyField, SystemField, UnitField,
+    },
     policy::{self, MonoTime, Rules, Situation, StrategyState},
     runtime::survey::{self, Places},
     source::{
         cgroup_tree::{CgroupTree, CgroupTreeError},
-        cgroupfs::{CgroupDir, CgroupRoot, Number},
+        cgroupfs::{CgroupDir, CgroupRoot, Number, Text},
         proc::{self, Proc, ProcError},
     },
 };
@@ -50,6 +52,7 @@ pub fn report(config: &Config, leases: Option<&[Lease]>) -> Result<ReportDocumen
         agent: None,
         alarms: None,
         regions: None,
+        forecast: None,
     })
 }
 
@@ -68,7 +71,7 @@ fn proposed(
             .iter()
             .map(survey::host_lease)
             .collect(),
-        own_unit: None,
+        ..survey::Plan::default()
     };
     let snapshot = match survey::survey(&places, &plan) {
         Ok(snapshot) => snapshot,
@@ -148,7 +151,28 @@ pub(super) fn leases_by_unit(leases: &[Lease]) -> BTreeMap<&str, Vec<LeaseField>
     by_unit
 }
 
-fn units(config: &Config, tree: &CgroupTree, index: &UnitIndex, leases: Option<&[Lease]>) -> Vec<UnitField> {
+/// Who pushed out whose pages, most first.
+pub(super) fn blame(ledger: &Ledger) -> Vec<BlameField> {
+    let mut blame: Vec<BlameField> = ledger
+        .blame()
+        .map(|(key, pages)| BlameField {
+            victim: key.victim.to_string(),
+            reclaimer: key.reclaimer.as_ref().map(ToString::to_string),
+            kind: key.kind.as_str(),
+            pages,
+        })
+        .collect();
+    blame.sort_by(|a, b| (b.pages, &a.victim, &a.reclaimer).cmp(&(a.pages, &b.victim, &b.reclaimer)));
+    blame
+}
+
+/// The units of `index` with what their cgroups' files say.
+pub(super) fn units(
+    config: &Config,
+    tree: &CgroupTree,
+    index: &UnitIndex,
+    leases: Option<&[Lease]>,
+) -> Vec<UnitField> {
     let figures = Figures::open(tree);
     let mut by_unit = leases_by_unit(leases.unwrap_or_default());
     let shown = index.units().filter(|unit| is_shown(unit));
@@ -198,6 +222,7 @@ impl Figures {
             swapin_pages: None,
             critical_pages_swapped: None,
             stall_seconds: None,
+            psi: dir.as_ref().and_then(psi),
             limits: limits(limit),
             leases: None,
             cgroup,
@@ -213,6 +238,11 @@ fn limits(limit: impl Fn(&'static str) -> Option<Limit>) -> LimitsField {
         memory_max: limit("memory.max"),
         swap_max: limit("memory.swap.max"),
     }
+}
+
+fn psi(dir: &CgroupDir) -> Option<PsiField> {
+    let text: Text<512> = dir.optional("memory.pressure").ok()??;
+    Some(Pressure::parse(text.as_str()).ok()?.into())
 }
 
 fn number(dir: Option<&CgroupDir>, file: &'static str) -> Option<Number> {

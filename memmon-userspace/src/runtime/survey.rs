@@ -25,6 +25,8 @@ pub struct Plan {
     pub leases: Vec<HostLease>,
     /// The agent's own unit.
     pub own_unit: Option<String>,
+    /// The share of RAM in use that somebody wants to know of ahead; `None`: nobody does.
+    pub ahead: Option<f64>,
 }
 
 /// One unit to read.
@@ -38,6 +40,8 @@ pub struct Planned {
     pub cgroup: String,
     /// A process of it has tagged regions.
     pub tagged: bool,
+    /// What somebody else has set its `MemorySwapMax` to while memmon had it on a lease.
+    pub theirs: Option<Limit>,
     /// When a page of it last went to swap although it is critical.
     pub last_critical: Option<MonoTime>,
 }
@@ -87,6 +91,7 @@ pub fn units(index: &UnitIndex, config: &Config) -> Vec<Planned> {
                 priority: index.priority(config, unit.name),
                 cgroup: cgroup.to_string(),
                 tagged: false,
+                theirs: None,
                 last_critical: None,
             })
         })
@@ -204,6 +209,7 @@ fn unit_view(root: &CgroupRoot, planned: &Planned) -> Option<UnitView> {
         below: Vec::new(),
         below_complete: false,
         tagged: planned.tagged,
+        theirs: planned.theirs,
         last_critical: planned.last_critical,
     };
     if planned.priority == Priority::Critical {

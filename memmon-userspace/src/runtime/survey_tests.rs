@@ -55,6 +55,7 @@ fn planned(cgroup: &str, priority: Priority) -> Planned {
         priority,
         cgroup: cgroup.to_owned(),
         tagged: false,
+        theirs: None,
         last_critical: Some(MonoTime(9)),
     }
 }

@@ -138,7 +138,7 @@ fn finish(
         swap_write: swap_write.map(|all| all.iter().map(|(_, pages)| pages).sum()),
         swap_write_misses: observer.swap_write_misses(),
         totals,
-        misses: observer.recursion_misses(),
+        misses: observer.recursion_misses().map_err(ObserveError::from)?,
         vmstat,
     })
 }

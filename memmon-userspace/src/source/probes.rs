@@ -331,7 +331,8 @@ impl Counters {
             let after = self.runs()?;
             let mut settled = true;
             for ((before, run), after) in before.iter().zip(&runs).zip(&after) {
-                if before.sequence != run.sequence || run.sequence != after.sequence {
+                let changing = run.sequence % 2 != 0;
+                if changing || before.sequence != run.sequence || run.sequence != after.sequence {
                     settled = false;
                 } else if run.pages != 0 {
                     let key = SwapOutKey {

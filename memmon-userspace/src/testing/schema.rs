@@ -23,12 +23,36 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
         include_str!("../../../packaging/schemas/memmon.status.1.json"),
     ),
     (
+        "memmon.forecast/1",
+        include_str!("../../../packaging/schemas/memmon.forecast.1.json"),
+    ),
+    (
+        "memmon.history/1",
+        include_str!("../../../packaging/schemas/memmon.history.1.json"),
+    ),
+    (
         "memmon.check/1",
         include_str!("../../../packaging/schemas/memmon.check.1.json"),
     ),
     (
         "memmon.config/1",
         include_str!("../../../packaging/schemas/memmon.config.1.json"),
+    ),
+    (
+        "memmon.live/1",
+        include_str!("../../../packaging/schemas/memmon.live.1.json"),
+    ),
+    (
+        "memmon.past/1",
+        include_str!("../../../packaging/schemas/memmon.past.1.json"),
+    ),
+    (
+        "memmon.forecast/1",
+        include_str!("../../../packaging/schemas/memmon.forecast.1.json"),
+    ),
+    (
+        "memmon.error/1",
+        include_str!("../../../packaging/schemas/memmon.error.1.json"),
     ),
 ];
 

@@ -5,6 +5,7 @@
 mod agent;
 mod attach;
 mod cost;
+mod judgement;
 mod maps;
 mod pages;
 pub mod report;
@@ -30,6 +31,7 @@ pub fn run(context: &Context, rounds: usize, wanted: &[String]) -> Result<String
         ("attach time", attach::measure),
         ("map memory", maps::measure),
         ("agent", agent::measure),
+        ("judgement", judgement::measure),
     ] {
         if !wanted.is_empty() && !wanted.iter().any(|word| what.contains(word.as_str())) {
             continue;

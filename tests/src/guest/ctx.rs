@@ -134,6 +134,16 @@ impl Ctx {
             .context("saying something")
     }
 
+    /// Has the host look at the agent's page, through [`Ctx::door`]: it fails the run unless an alarm of `unit` appears
+    /// there, with the pages that went out, and goes again.
+    ///
+    /// # Errors
+    /// If the port does not take it.
+    pub fn browse(&self, unit: &str) -> Result<()> {
+        let line = Line::Browse { browse: unit };
+        self.port.send(&line).context("asking for a browser")
+    }
+
     /// Sends text to the host, which appends it to the file NAME.log of the run.
     ///
     /// # Errors

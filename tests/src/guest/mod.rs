@@ -10,6 +10,8 @@ pub mod case;
 pub mod cases;
 pub mod cgroup;
 pub mod ctx;
+pub mod documents;
+pub mod door;
 pub mod http;
 pub mod kinds;
 pub mod memory_stat;

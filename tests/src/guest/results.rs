@@ -59,6 +59,11 @@ pub enum Line<'a> {
         /// A sentence.
         say: &'a str,
     },
+    /// Asks the host to look at the agent's page with a browser.
+    Browse {
+        /// The unit whose alarm has to appear there and to go again.
+        browse: &'a str,
+    },
     /// A measured value; never judged.
     Measure {
         /// What was measured, with its unit: `reaction_ms`.

@@ -11,11 +11,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Ctx, stream::Stream};
+use super::{Ctx, documents, stream::Stream};
 
 /// No unit is called so.
 const NOBODY: &str = "attribution-nobody.service";
 
+/// So many lines, and the end, are held against their schemas: all of them would take longer than the case.
+const VALIDATED: usize = 32;
 /// How long one look at the trace's output lasts.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -145,7 +147,12 @@ impl Tracer {
     fn listen(&mut self) -> Result<bool> {
         loop {
             match self.heard.recv_timeout(LOOK) {
-                Ok(Heard::Out(line)) => self.stream.take(&line)?,
+                Ok(Heard::Out(line)) => {
+                    self.stream.take(&line)?;
+                    if self.stream.lines.len() <= VALIDATED || self.stream.end().is_ok() {
+                        documents::conforms(&serde_json::from_str(&line)?)?;
+                    }
+                }
                 Ok(Heard::Err(line)) => self.notes.push(line),
                 Err(RecvTimeoutError::Timeout) => return Ok(true),
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, RingBuf};
-use memmon::source::{probes::Options, proc::monotonic_ns};
+use memmon::{
+    kernel::load::MapSizes,
+    source::{probes::Options, proc::monotonic_ns},
+};
 use memmon_common::{
     event::{SwapOutEvent, event_kind},
     offsets::Settings,
@@ -27,6 +30,10 @@ pub(super) const CASES: &[Case<Context>] = &[
     Case {
         name: "critical-storm",
         run: storm,
+    },
+    Case {
+        name: "critical-full-ring",
+        run: full_ring,
     },
     Case {
         name: "critical-inherited",
@@ -165,6 +172,60 @@ fn storm(context: &mut Context) -> Result<Outcome> {
     let drops = probes.totals()?.ring_drops;
     ensure!(drops == 0, "{drops} records dropped");
     pass!("{in_storm} records for {counted} pages, none missing; the first after quiet within {latency:?}")
+}
+
+/// A record that finds no room is not the last word: the next page after there is room again brings the rest along.
+fn full_ring(context: &mut Context) -> Result<Outcome> {
+    const PAGES: u64 = 64;
+    let (mut probes, mut rings) = context.probes(Options {
+        sizes: MapSizes {
+            events: Some(4096),
+            ..MapSizes::default()
+        },
+        ..Options::default()
+    })?;
+    let cgroups = [context.cgroup("fills")?, context.cgroup("waits")?];
+    let [fills, waits] = &cgroups;
+    for cgroup in &cgroups {
+        probes.mark_critical(cgroup.id)?;
+    }
+    let meter = Meter::start(&probes)?;
+    let mut workload = context.workload(fills)?;
+    let mut rounds = 0;
+    while probes.totals()?.ring_drops == 0 {
+        ensure!(rounds < 1000, "{rounds} records fit a ring of 4 KiB");
+        rounds += 1;
+        std::thread::sleep(Duration::from_nanos(Settings::DEFAULT.critical_interval_ns));
+        workload.fill_and_page_out("anon", 1)?;
+    }
+    let mut second = context.workload(waits)?;
+    second.fill_and_page_out("anon", PAGES)?;
+    let mut told = [0; 2];
+    let mut note = |event: &SwapOutEvent| {
+        for (cgroup, told) in cgroups.iter().zip(&mut told) {
+            if event.owner == cgroup.id {
+                *told += u64::from(event.pages) + event.suppressed_pages;
+            }
+        }
+    };
+    while let Some(seen) = next(&mut rings.events, Duration::ZERO)? {
+        ensure!(seen.event.owner == fills.id, "a record found room in a full ring");
+        note(&seen.event);
+    }
+    // No quiet in between: what got no record is due at once.
+    second.fill_and_page_out("anon", 1)?;
+    workload.fill_and_page_out("anon", 1)?;
+    while let Some(seen) = next(&mut rings.events, Duration::ZERO)? {
+        note(&seen.event);
+    }
+    let gain = meter.balanced(&probes)?;
+    let counted = [gain.of(fills.id), gain.of(waits.id)];
+    ensure!(
+        told == counted,
+        "records tell of {told:?} pages, counters of {counted:?}"
+    );
+    let drops = probes.totals()?.ring_drops;
+    pass!("{drops} records found no room; those after them tell of all {counted:?} pages")
 }
 
 fn inherited(context: &mut Context) -> Result<Outcome> {

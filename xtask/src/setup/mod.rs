@@ -29,6 +29,10 @@ pub(crate) enum Purpose {
 /// Programs that must be there: where it is needed, its name, and the Debian package that has it.
 const PROGRAMS: &[(Purpose, &str, &str)] = &[
     (Purpose::Build, "cc", "build-essential"),
+    // For the web page. Where node came from elsewhere, npm is part of it.
+    (Purpose::Build, "node", "nodejs"),
+    (Purpose::Build, "npm", "npm"),
+    (Purpose::Test, "chromium", "chromium"),
     (Purpose::Test, "dbus-daemon", "dbus-daemon"),
     // The reference parser of OpenMetrics, which is no program.
     (
@@ -36,6 +40,8 @@ const PROGRAMS: &[(Purpose, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/prometheus_client/__init__.py",
         "python3-prometheus-client",
     ),
+    // `memmon top` is tested in it.
+    (Purpose::Test, "tmux", "tmux"),
     (Purpose::Test, "zstd", "zstd"),
 ];
 

@@ -6,7 +6,10 @@ use crate::vm::HOST_PROGRAMS;
 #[test]
 fn only_what_is_missing_is_installed() {
     assert_eq!(missing_packages(Purpose::Test, |_| true), [""; 0]);
-    assert_eq!(missing_packages(Purpose::Build, |_| false), ["build-essential"]);
+    assert_eq!(
+        missing_packages(Purpose::Build, |_| false),
+        ["build-essential", "nodejs", "npm"]
+    );
     for (_, one, package) in PROGRAMS {
         assert_eq!(
             missing_packages(Purpose::Test, |program| program != *one),

@@ -30,6 +30,8 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 
+use crate::web;
+
 use self::{
     kernel::Kernel,
     platform::Platform,
@@ -280,6 +282,7 @@ fn run_all(platforms: &[&'static Platform], plan: impl Fn(&Platform) -> Plan) ->
         ready.push((*platform, images(platform, false)?, plan(platform)));
     }
     let binaries = payload::build()?;
+    web::driver()?;
     // The newest kernel takes longest: it begins.
     let queue = Mutex::new(ready);
     let lanes = LANES.len().min(platforms.len());

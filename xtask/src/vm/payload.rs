@@ -32,16 +32,15 @@ pub(crate) fn build() -> Result<PathBuf> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the virtual machines are x86-64 and cannot run binaries built here");
     }
-    let object = build::ebpf()?;
     let mut cargo = build::cargo();
     cargo
         .args(["build", "--locked", "--profile", PROFILE, "--target", TARGET])
         .args(["--package", "memmon", "--package", "memmon-tests"])
         .args(BINARIES.iter().flat_map(|name| ["--bin", name]))
         .args(["--package", "memmon-client", "--example", "service"])
-        .env("MEMMON_BPF_OBJECT", &object)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build::embed(&mut cargo)?;
     build::run(&mut cargo)?;
     let dir = build::target_dir().join(TARGET).join(PROFILE);
     for revision in REVISIONS {

@@ -30,6 +30,8 @@ pub(crate) enum Line {
     Log { log: String, text: String },
     /// What a case does right now, for people who watch.
     Say { say: String },
+    /// A browser on this machine is to see an alarm of this unit come and go on the agent's page.
+    Browse { browse: String },
     /// A measured value, kept with the results and never judged.
     Measure {
         measure: String,
@@ -76,7 +78,11 @@ impl Transcript {
                 }
             }
             Line::End { end: true, ran } => self.end = Some(*ran),
-            Line::End { .. } | Line::Log { .. } | Line::Say { .. } | Line::Measure { .. } => {}
+            Line::End { .. }
+            | Line::Log { .. }
+            | Line::Say { .. }
+            | Line::Browse { .. }
+            | Line::Measure { .. } => {}
         }
         Some(line)
     }

@@ -28,8 +28,8 @@ pub(crate) struct Disks {
 /// What the first serial port (the console) and the second (results) are connected to.
 #[derive(Clone, Debug)]
 pub(crate) enum Ports<'a> {
-    /// The console into a file, results to standard output.
-    Test { console: &'a Path },
+    /// The console into a file, results to standard output; `web` of this machine's loopback leads to the page.
+    Test { console: &'a Path, web: u16 },
     /// The console is the terminal.
     Interactive,
 }
@@ -39,7 +39,7 @@ pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Comm
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
     command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU]);
-    command.args(["-smp", "2", "-m", "1024", "-no-reboot", "-nic", "none"]);
+    command.args(["-smp", "2", "-m", "1024", "-no-reboot"]);
     command.args(["-nodefaults", "-display", "none"]);
     command.arg("-kernel").arg(&kernel.vmlinuz);
     command.arg("-initrd").arg(&kernel.initramfs);
@@ -49,7 +49,13 @@ pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Comm
     drive(&mut command, &disks.scratch, "cache=unsafe");
     drive(&mut command, &disks.monitoring, "readonly=on");
     let mode = match ports {
-        Ports::Test { console } => {
+        Ports::Test { console, web } => {
+            // To nowhere else, in neither direction. The driver is not loaded until a case wants it.
+            let forward = format!("hostfwd=tcp:127.0.0.1:{web}-10.0.2.15:8080");
+            command.args([
+                "-nic",
+                &format!("user,model=virtio-net-pci,restrict=on,{forward}"),
+            ]);
             let console = console.to_string_lossy().replace(',', ",,");
             command.args(["-serial", &format!("file:{console}")]);
             command.args(["-chardev", "stdio,id=results,signal=off"]);
@@ -57,6 +63,7 @@ pub(crate) fn command(kernel: &Kernel, disks: &Disks, ports: &Ports<'_>) -> Comm
             "memmon.vmtest"
         }
         Ports::Interactive => {
+            command.args(["-nic", "none"]);
             command.args(["-serial", "mon:stdio", "-serial", "null"]);
             "memmon.shell"
         }

@@ -4,10 +4,11 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use super::{
     protocol::{Line, Status, Transcript},
     qemu::{self, Disks, Ports},
 };
-use crate::build;
+use crate::{build, web};
 
 /// Size of the empty disk that cases may swap to.
 const SCRATCH_MIB: u64 = 512;
@@ -104,12 +105,17 @@ fn boot_once(
 ) -> Result<(Summary, bool)> {
     let console = dir.join("console.log");
     let started = Instant::now();
-    let mut child = qemu::command(kernel, disks, &Ports::Test { console: &console })
+    let web = free_port()?;
+    let ports = Ports::Test {
+        console: &console,
+        web,
+    };
+    let mut child = qemu::command(kernel, disks, &ports)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("starting qemu-system-x86_64")?;
-    let followed = follow(&mut child, platform, dir, started + plan.deadline);
+    let followed = follow(&mut child, platform, dir, web, started + plan.deadline);
     // Its output has ended, so it is about to end by itself; otherwise nothing may be left running.
     if !followed.as_ref().is_ok_and(|followed| followed.in_time) {
         child.kill().context("stopping qemu")?;
@@ -118,10 +124,18 @@ fn boot_once(
     let Followed {
         transcript,
         logs,
+        browsers,
         in_time,
     } = followed?;
     let said = fs::read(&console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?;
     let mut problems = transcript.problems(&said);
+    for browser in browsers {
+        match browser.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => problems.push(format!("in the browser: {error:#}")),
+            Err(_) => problems.push("the browser's thread panicked".to_owned()),
+        }
+    }
     if !in_time {
         problems.push(format!(
             "not done after {} seconds: stopped",
@@ -177,11 +191,19 @@ fn monitoring() -> Result<PathBuf> {
 struct Followed {
     transcript: Transcript,
     logs: BTreeSet<PathBuf>,
+    /// They end by themselves: each has a deadline, and the machine is gone.
+    browsers: Vec<JoinHandle<Result<()>>>,
     in_time: bool,
 }
 
 /// Shows and keeps what the guest says until it stops or the deadline is over.
-fn follow(child: &mut Child, platform: &Platform, dir: &Path, deadline: Instant) -> Result<Followed> {
+fn follow(
+    child: &mut Child,
+    platform: &Platform,
+    dir: &Path,
+    web: u16,
+    deadline: Instant,
+) -> Result<Followed> {
     let output = child.stdout.take().context("qemu's output is a pipe")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -196,6 +218,7 @@ fn follow(child: &mut Child, platform: &Platform, dir: &Path, deadline: Instant)
     let mut results = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     let mut transcript = Transcript::default();
     let mut logs = BTreeSet::new();
+    let mut browsers = Vec::new();
     let in_time = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
@@ -207,6 +230,12 @@ fn follow(child: &mut Child, platform: &Platform, dir: &Path, deadline: Instant)
                     Some(Line::Log { log, text }) => {
                         logs.insert(append_log(dir, &log, &text)?);
                     }
+                    Some(Line::Browse { browse }) => {
+                        let machine = platform.name;
+                        browsers.push(thread::spawn(move || {
+                            web::watch(web, &browse, |said| eprintln!("vm {machine}:   browser: {said}"))
+                        }));
+                    }
                     Some(line) => show(platform.name, &line),
                     None => {}
                 }
@@ -216,8 +245,15 @@ fn follow(child: &mut Child, platform: &Platform, dir: &Path, deadline: Instant)
     Ok(Followed {
         transcript,
         logs,
+        browsers,
         in_time,
     })
+}
+
+/// A port of the loopback that nobody has at this moment.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+    Ok(listener.local_addr().context("looking for a free port")?.port())
 }
 
 fn append_log(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
@@ -259,7 +295,7 @@ fn show(machine: &str, line: &Line) {
         }
         Line::Say { say } => eprintln!("vm {machine}:     {say}"),
         Line::Measure { measure, value } => eprintln!("vm {machine}:   measured {measure}: {value}"),
-        Line::Start { .. } | Line::Log { .. } | Line::End { .. } => {}
+        Line::Start { .. } | Line::Log { .. } | Line::Browse { .. } | Line::End { .. } => {}
     }
 }
 

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from . import _fork
 from ._errors import AgentUnavailableError, MemmonError, NotYoursError
@@ -34,6 +34,7 @@ _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _IN_FLIGHT = 4
 # After so many seconds, what was refused for a limit is asked for again: others may have taken theirs back.
 _LIMITED_PAUSE = 10.0
+_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 _LIMITED = "org.freedesktop.DBus.Error.LimitsExceeded"
 _FIRST_RETRY, _LAST_RETRY = 1.0, 60.0
 
@@ -61,6 +62,22 @@ class Tag:
         self.wanted = True
 
 
+class _Sent(NamedTuple):
+    """A call that has no answer yet."""
+
+    member: str
+    tag: Tag | None = None
+    number: int | None = None
+    """The agent's, of what is taken back."""
+    owner: str = ""
+    """Whose process is asked for."""
+
+    @property
+    def to_agent(self) -> bool:
+        """Not to the bus."""
+        return self.tag is not None or self.number is not None
+
+
 class Agent:
     """All tags of this process, and who wants to hear of requests to release memory."""
 
@@ -72,23 +89,32 @@ class Agent:
         # Refused for a limit, and when they are asked for again.
         self._limited: set[Tag] = set()
         self._ask_again: float | None = None
+        # The agent's numbers. They outlive the connection, as the agent may.
         self._to_untag: deque[int] = deque()
+        # Those that were not taken back when it was tried, until `_ask_again`.
+        self._untag_later: list[int] = []
+        # Nothing is registered before the last session's are taken back: both at once may exceed a limit.
+        self._clearing = False
         # Taken back, but still in the tables above.
         self._gone: deque[Tag] = deque()
         self._on_release: Callable[[str, int], None] | None = None
         self._thread: threading.Thread | None = None
         self._wake: tuple[socket.socket, socket.socket] | None = None
         self._conn: DBusConnection | None = None
-        self._owner = ""
+        # The agent's unique name, once its process is known; and the one whose process is being asked for.
+        self._owner = self._asked = ""
+        # Its process, 0 if the bus does not tell: another one knows nothing of what was registered.
+        self._agent_pid = 0
         self._absent = ""
-        self._in_flight: dict[int, tuple[str, Tag | None]] = {}
+        # Who connected. The agent refuses a process that has changed its user since.
+        self._uid = -1
+        self._in_flight: dict[int, _Sent] = {}
         self._said_absent = False
 
     # --- Called by the service's threads ---------------------------------------------------------------
 
-    def add(self, start: int, length: int, label: str) -> Tag:
+    def add(self, tag: Tag) -> None:
         """Has the range registered as soon as that can be; does not wait for it."""
-        tag = Tag(start, length, label)
         with self._changed:
             self._sweep()
             self._tags.add(tag)
@@ -97,7 +123,6 @@ class Agent:
             elif self._absent:
                 tag.state, tag.reason = ABSENT, self._absent
             self._wake_up()
-        return tag
 
     def remove(self, tag: Tag) -> None:
         """Takes the registration back. Takes no lock: the garbage collector may call this anywhere."""
@@ -128,15 +153,13 @@ class Agent:
 
     def _wake_up(self) -> None:
         if self._thread is None:
-            self._wake = socket.socketpair()
-            for end in self._wake:
-                end.setblocking(False)
             thread = threading.Thread(target=self._run, name="memmon-agent", daemon=True)
             try:
+                self._wake = self._wake or waker()
                 thread.start()
-            except RuntimeError as error:
-                # No more threads, or the interpreter is ending: no reason for the service to fail.
-                self._lose(f"no thread for the connection to the memmon agent: {error}")
+            except (OSError, RuntimeError) as error:
+                # No more descriptors or threads, or the interpreter is ending: no reason for the service to fail.
+                self._lose(f"no connection to the memmon agent: {error}")
                 return
             self._thread = thread
         else:
@@ -180,12 +203,15 @@ class Agent:
             retry = min(retry * 2, _LAST_RETRY)
             _drain(woken)
             if not self._anything_to_do():
-                select.select([woken], [], [])
+                # Not select(2), which knows no descriptor above 1,023.
+                poll = select.poll()
+                poll.register(woken, select.POLLIN)
+                poll.poll()
 
     def _anything_to_do(self) -> bool:
         with self._changed:
             self._sweep()
-            return bool(self._tags) or self._on_release is not None
+            return bool(self._tags or self._to_untag) or self._on_release is not None
 
     def _session(self, woken: socket.socket) -> None:
         """Serves one connection until it breaks."""
@@ -193,25 +219,29 @@ class Agent:
 
         conn = self._conn = open_dbus_connection("SYSTEM", auth_timeout=5.0)
         self._in_flight.clear()
+        self._uid = os.geteuid()
         rules = (
             f"type='signal',sender='{_BUS[0]}',interface='{_BUS[2]}',member='NameOwnerChanged',arg0='{NAME}'",
             f"type='signal',sender='{NAME}',interface='{INTERFACE}',member='ReleaseRequested'",
         )
         for rule in rules:
-            self._call("AddMatch", None, _BUS, "s", (rule,))
-        self._call("GetNameOwner", None, _BUS, "s", (NAME,))
+            self._call(_Sent("AddMatch"), _BUS, "s", (rule,))
+        self._call(_Sent("GetNameOwner"), _BUS, "s", (NAME,))
+        poll = select.poll()
+        for file in (conn.sock, woken):
+            poll.register(file, select.POLLIN)
         while True:
             self._send_what_is_due()
-            pause = None if self._ask_again is None else max(self._ask_again - time.monotonic(), 0)
-            ready, _, _ = select.select([conn.sock, woken], [], [], pause)
+            pause = None if self._ask_again is None else max(self._ask_again - time.monotonic(), 0) * 1000
+            ready = [number for number, _ in poll.poll(pause)]
             if self._ask_again is not None and time.monotonic() >= self._ask_again:
                 with self._changed:
                     # Their state stays until there is another answer.
                     self._todo.update(dict.fromkeys(self._limited & self._tags))
                     self._forget_limits()
-            if woken in ready:
+            if woken.fileno() in ready:
                 _drain(woken)
-            if conn.sock in ready:
+            if conn.sock.fileno() in ready:
                 self._receive(conn)
 
     def _receive(self, conn: DBusConnection) -> None:
@@ -237,24 +267,41 @@ class Agent:
                 if heard is not None:
                     heard(unit, count)
             return
-        what, tag = self._in_flight.pop(fields.get(HeaderFields.reply_serial, 0), ("", None))
+        sent = self._in_flight.pop(fields.get(HeaderFields.reply_serial, 0), _Sent(""))
         failed = message.header.message_type is MessageType.error
         error = str(fields.get(HeaderFields.error_name, ""))
         text = str(message.body[0]) if message.body else error
-        if what == "GetNameOwner":
+        if sent.to_agent:
+            self._answered(sent, error if failed else None, text, None if failed else message.body)
+        elif sent.member == "GetNameOwner":
             self._owned_by("" if failed else message.body[0])
-        elif what == "AddMatch" and failed:
+        elif sent.member == "GetConnectionUnixProcessID" and sent.owner == self._asked:
+            self._greet(sent.owner, 0 if failed else message.body[0])
+        elif sent.member == "AddMatch" and failed:
             raise ConnectionError(f"the bus refuses to tell about {NAME}: {text}")
-        elif tag is not None and failed:
+
+    def _answered(self, sent: _Sent, error: str | None, text: str, body: tuple[Any, ...] | None) -> None:
+        """By the agent; ``error`` is ``None`` if it did as it was asked."""
+        if error == _DENIED and os.geteuid() != self._uid:
+            if sent.number is not None:
+                self._to_untag.append(sent.number)
+            raise ConnectionError("this process has changed its user, and connects again as the new one")
+        if sent.number is not None and error in {_LIMITED, *_NOBODY}:
+            # Any other error says that there is no such tag any more.
+            self._untag_later.append(sent.number)
+            self._ask_again = self._ask_again or time.monotonic() + _LIMITED_PAUSE
+        elif sent.tag is not None and body is not None:
+            self._settle(sent.tag, TAGGED, "", body[0])
+        elif sent.tag is not None:
             if error == _LIMITED:
-                self._limited.add(tag)
+                self._limited.add(sent.tag)
                 self._ask_again = self._ask_again or time.monotonic() + _LIMITED_PAUSE
-            self._settle(tag, ABSENT if error in _NOBODY else REFUSED, text, None)
-        elif tag is not None:
-            self._settle(tag, TAGGED, "", message.body[0])
+            self._settle(sent.tag, ABSENT if error in _NOBODY else REFUSED, text, None)
 
     def _forget_limits(self) -> None:
         self._limited.clear()
+        self._to_untag.extend(self._untag_later)
+        self._untag_later.clear()
         self._ask_again = None
 
     def _settle(self, tag: Tag, state: str, reason: str, number: int | None) -> None:
@@ -272,33 +319,49 @@ class Agent:
         if not owner:
             self._lose(f"no memmon agent is running ({NAME} is not on the system bus)")
             return
-        if owner == self._owner:
+        if owner in {self._owner, self._asked}:
             return
+        self._owner, self._asked = "", owner
+        self._call(_Sent("GetConnectionUnixProcessID", owner=owner), _BUS, "s", (owner,))
+
+    def _greet(self, owner: str, pid: int) -> None:
+        """An agent is there, of this process."""
         with self._changed:
             self._sweep()
-            self._owner, self._absent = owner, ""
-            self._forget_limits()
-            self._to_untag.clear()
-            self._in_flight = {
-                serial: entry for serial, entry in self._in_flight.items() if entry[0] != "TagRegion"
-            }
-            # A new agent knows nothing of what was registered with the last one.
+            self._keep_numbers()
+            if pid and self._agent_pid and pid != self._agent_pid:
+                # It knows nothing of what was registered with the last one.
+                self._to_untag.clear()
+            self._owner, self._asked, self._agent_pid, self._absent = owner, "", pid, ""
+            self._clearing = bool(self._to_untag)
             self._todo = dict.fromkeys(self._tags)
             for tag in self._todo:
-                tag.state, tag.reason, tag.id = WAITING, "", None
+                tag.state, tag.reason = WAITING, ""
         if self._said_absent:
             self._said_absent = False
             log.info("a memmon agent is running: registering %d regions", len(self._todo))
 
+    def _keep_numbers(self) -> None:
+        """Has all that this process has registered taken back in the next session, in case the agent still has it.
+
+        It keeps tags when it loses the bus. Under the lock.
+        """
+        self._forget_limits()
+        self._to_untag.extend(sent.number for sent in self._in_flight.values() if sent.number is not None)
+        self._in_flight = {serial: sent for serial, sent in self._in_flight.items() if not sent.to_agent}
+        for tag in self._tags:
+            if tag.id is not None:
+                self._to_untag.append(tag.id)
+                tag.id = None
+
     def _lose(self, reason: str) -> None:
         """Nobody is there to register with."""
         with self._changed:
-            self._owner, self._absent = "", reason
-            self._forget_limits()
+            self._owner, self._asked, self._absent = "", "", reason
             self._todo.clear()
-            self._to_untag.clear()
+            self._keep_numbers()
             for tag in self._tags:
-                tag.state, tag.reason, tag.id = ABSENT, reason, None
+                tag.state, tag.reason = ABSENT, reason
             self._changed.notify_all()
             said, self._said_absent = self._said_absent, True
         if not said:
@@ -313,28 +376,36 @@ class Agent:
                 self._sweep()
                 # Taking back comes first: the agent's table is finite.
                 number = self._to_untag.popleft() if self._to_untag else None
-                tag = next(iter(self._todo), None) if number is None else None
+                if number is None:
+                    self._clearing &= any(sent.number is not None for sent in self._in_flight.values())
+                tag = None if number is not None or self._clearing else next(iter(self._todo), None)
                 if number is None and tag is None:
                     return
                 if tag is not None:
                     del self._todo[tag]
             if number is not None:
-                self._call("UntagRegion", None, target, "t", (number,))
+                self._call(_Sent("UntagRegion", number=number), target, "t", (number,))
             elif tag is not None:
-                self._call("TagRegion", tag, target, "tts", (tag.start, tag.length, tag.label))
+                self._call(_Sent("TagRegion", tag), target, "tts", (tag.start, tag.length, tag.label))
 
-    def _call(
-        self, member: str, tag: Tag | None, to: tuple[str, str, str], signature: str, body: tuple[Any, ...]
-    ) -> None:
+    def _call(self, sent: _Sent, to: tuple[str, str, str], signature: str, body: tuple[Any, ...]) -> None:
         from jeepney import DBusAddress, MessageFlag, new_method_call  # noqa: PLC0415
 
         assert self._conn is not None, "within a session"
-        message = new_method_call(DBusAddress(to[1], to[0], to[2]), member, signature, body)
+        message = new_method_call(DBusAddress(to[1], to[0], to[2]), sent.member, signature, body)
         # The agent is started by whoever runs the host, not by its clients.
         message.header.flags |= MessageFlag.no_auto_start
         serial = next(self._conn.outgoing_serial)
-        self._in_flight[serial] = (member, tag)
+        self._in_flight[serial] = sent
         self._conn.send(message, serial=serial)
+
+
+def waker() -> tuple[socket.socket, socket.socket]:
+    """Two ends: what is sent to the second wakes up whoever polls the first."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    return ends
 
 
 def _drain(woken: socket.socket) -> None:
@@ -355,6 +426,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
 
     """
     from jeepney import DBusAddress, MessageFlag, MessageType, new_method_call  # noqa: PLC0415
+    from jeepney.auth import AuthenticationError  # noqa: PLC0415
     from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
     from jeepney.low_level import HeaderFields  # noqa: PLC0415
 
@@ -363,7 +435,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
     try:
         with open_dbus_connection("SYSTEM", auth_timeout=timeout) as conn:
             reply = conn.send_and_get_reply(message, timeout=timeout)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, AuthenticationError) as error:
         raise AgentUnavailableError(
             f"{member}: no answer on the system bus: {error}; `systemctl status memmon dbus` shows why"
         ) from error
@@ -373,7 +445,7 @@ def ask(member: str, signature: str = "", body: tuple[Any, ...] = (), timeout: f
     text = str(reply.body[0]) if reply.body else name
     if name in _NOBODY:
         raise AgentUnavailableError(f"{member}: no memmon agent is running: `systemctl start memmon`")
-    if name == "org.freedesktop.DBus.Error.AccessDenied":
+    if name == _DENIED:
         raise NotYoursError(f"{member}: {text}: only root may do this, for instance `memmon report --apply`")
     raise MemmonError(f"{member}: {text}")
 

@@ -39,6 +39,8 @@ class Piece(NamedTuple):
     """What keeps the bytes where they are; see ``let_go``."""
     locate: Callable[[], Place | None]
     """Where the bytes are now; ``None`` if that cannot be told any more."""
+    module: tuple[object, str] | None = None
+    """The torch module it is a part of, and the module's own name: its parts may be replaced by others."""
 
     def let_go(self) -> None:
         """Ends the hold."""
@@ -60,13 +62,40 @@ def pieces(obj: object) -> list[Piece]:
     return found
 
 
+def moved(pieces: list[Piece]) -> list[Piece]:
+    """Those whose bytes are elsewhere now, or of which that cannot be told."""
+    parts: dict[tuple[int, str], dict[str, object]] = {}
+
+    def now(piece: Piece) -> Place | None:
+        if piece.module is None:
+            return piece.locate()
+        module, name = piece.module
+        key = (id(module), name)
+        if key not in parts:
+            parts[key] = dict(_tensors_of(module, name))
+        tensor = parts[key].get(piece.name)
+        # Most are what they were, and know where they are.
+        return (
+            piece.locate()
+            if tensor is piece.hold
+            else _or_none(lambda: _tensor(tensor, piece.name, whole=False).place)()
+        )
+
+    return [piece for piece in pieces if now(piece) != piece.place]
+
+
 def _walk(obj: object, name: str, outer: frozenset[int]) -> Iterator[Piece]:
     if isinstance(obj, Region):
         piece = _region(obj, name)
+    elif isinstance(obj, _Part):
+        piece = _tensor(obj.tensor, name, whole=False)
     elif _is_tensor(obj):
         piece = _tensor(obj, name)
     elif _is_module(obj):
-        yield from _parts(_tensors_of(obj, name), outer | {id(obj)})
+        found = _tensors_of(obj, name)
+        tensors = ((part, _Part(value) if _is_tensor(value) else value) for part, value in found)
+        for part in _parts(tensors, outer | {id(obj)}):
+            yield part._replace(module=(obj, name))
         return
     elif (export := _Export.of(obj)) is not None:
         piece = _buffer(obj, name, export)
@@ -236,6 +265,12 @@ def _array_interface(obj: object, name: str) -> Piece:
 # --- torch ----------------------------------------------------------------------------------------------
 
 
+class _Part(NamedTuple):
+    """A tensor that belongs to a module, which may have made it a view of a larger one."""
+
+    tensor: object
+
+
 def _is_tensor(obj: object) -> bool:
     return all(hasattr(obj, name) for name in ("data_ptr", "element_size", "stride", "device", "shape"))
 
@@ -251,7 +286,8 @@ def _tensors_of(module: Any, name: str) -> Iterator[tuple[str, object]]:  # noqa
         yield from ((prefix + part, tensor) for part, tensor in named if tensor is not None)
 
 
-def _tensor(tensor: Any, name: str) -> Piece:  # noqa: ANN401 - torch must not be imported
+def _tensor(tensor: Any, name: str, *, whole: bool = True) -> Piece:  # noqa: ANN401 - torch must not be imported
+    """With ``whole``, one with gaps is an error; else it stands for all from its first to its last byte."""
     device, kind = str(tensor.device), str(getattr(tensor.device, "type", tensor.device)).split(":")[0]
     layout = str(getattr(tensor, "layout", "torch.strided"))
     if not layout.endswith("strided"):
@@ -265,15 +301,21 @@ def _tensor(tensor: Any, name: str) -> Piece:  # noqa: ANN401 - torch must not b
             length *= int(size)
         return Piece(name, None, device, length, tensor, lambda: None)
 
-    def read() -> Place:
-        shape = [int(size) for size in tensor.shape]
-        strides = [int(step) * itemsize for step in tensor.stride()]
-        return _dense(tensor, name, int(tensor.data_ptr()), shape, strides, itemsize)
-
-    place = read()
+    known = (int(tensor.data_ptr()), tuple(tensor.shape), tuple(tensor.stride()))
+    shape, strides = [int(size) for size in known[1]], [int(step) * itemsize for step in known[2]]
+    if whole:
+        place = _dense(tensor, name, known[0], shape, strides, itemsize)
+    else:
+        offset, length = address_span(shape, strides, itemsize)
+        place = known[0] + offset, length
     if place[1] and not place[0]:
         raise ValueError(f"{_named(tensor, name)} has no storage (data_ptr() is 0)")
-    return Piece(name, place, None, place[1], tensor, _or_none(read))
+
+    def locate() -> Place | None:
+        # A model is looked at before every use, and has hundreds of these.
+        return place if known == (tensor.data_ptr(), tensor.shape, tensor.stride()) else None
+
+    return Piece(name, place, None, place[1], tensor, _or_none(locate))
 
 
 # --- Strides --------------------------------------------------------------------------------------------
@@ -316,7 +358,16 @@ def dense_span(shape: Sequence[int], strides: Sequence[int] | None, itemsize: in
     return offset, length
 
 
-def _or_none(read: Callable[[], Place]) -> Callable[[], Place | None]:
+def address_span(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
+    """As ``dense_span``, with whatever is in the gaps."""
+    if any(size == 0 for size in shape) or itemsize == 0:
+        return 0, 0
+    steps = [step * (size - 1) for step, size in zip(strides, shape)]
+    first = sum(step for step in steps if step < 0)
+    return first, sum(step for step in steps if step > 0) - first + itemsize
+
+
+def _or_none(read: Callable[[], Place | None]) -> Callable[[], Place | None]:
     def locate() -> Place | None:
         try:
             return read()

@@ -8,7 +8,7 @@ import time
 import weakref
 from types import TracebackType
 
-from . import _fork
+from . import _buffers, _fork
 from ._buffers import Buffer
 from ._protect import Guard, advise_cold, protect
 
@@ -25,8 +25,9 @@ class ModelInUse:
         with model:
             answer = network(question)
 
-    The first ``with`` after an idle time locks the model and brings it in; those that follow cost a microsecond.
-    Several threads may use it at the same time. A lock that is refused does not fail the inference.
+    The first ``with`` after an idle time locks the model and brings it in; those that follow only look whether it
+    is still where it was (``.to()``, ``load_state_dict``), and protect it again if not. Several threads may use it
+    at the same time. A lock that is refused does not fail the inference.
     """
 
     def __init__(self, model: Buffer, label: str, *, idle: float = 60.0, cold_when_idle: bool = False) -> None:
@@ -57,11 +58,25 @@ class ModelInUse:
     def __enter__(self) -> Guard | None:
         with self._lock:
             # A thread that comes second waits here until the first has locked it: it is protected for both.
-            if self.guard is None:
+            guard = self.guard
+            if guard is None:
                 # A forked child starts with the parent's threads gone, and so with nobody else using it.
                 self._users, self._guard = 0, protect(self.model, self.label)
+            elif self._users == 0 and guard.moved():
+                self._protect_again(guard)
             self._users += 1
             return self._guard
+
+    def _protect_again(self, old: Guard) -> None:
+        try:
+            found = _buffers.pieces(self.model)
+        except (TypeError, ValueError) as error:
+            log.warning("%r is used unprotected: %s", self.label, error)
+            return
+        # Before the new one: both at once may exceed a limit.
+        self._guard = None
+        old.release()
+        self._guard = Guard(found, self.label)
 
     def __exit__(
         self,
@@ -103,17 +118,29 @@ class _Keeper:
         self._watched: weakref.WeakSet[ModelInUse] = weakref.WeakSet()
         self._new = False
         self._thread: threading.Thread | None = None
+        self._said = False
 
     def watch(self, model: ModelInUse) -> None:
         with self._changed:
-            if model in self._watched:
+            if self._thread is not None and model in self._watched:
                 return  # The thread looks at the time of the last use when it wakes up.
             self._watched.add(model)
             self._new = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="memmon-idle", daemon=True)
-                self._thread.start()
+                self._start()
             self._changed.notify()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="memmon-idle", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No more threads, or the interpreter is ending: tried again after the next use.
+            if not self._said:
+                log.warning("models stay protected: no thread to let them go: %s", error)
+            self._said = True
+        else:
+            self._thread, self._said = thread, False
 
     def _run(self) -> None:
         while True:

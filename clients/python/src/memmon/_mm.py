@@ -24,6 +24,8 @@ _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 # Bit 63 of a pagemap entry: the page is in RAM and mapped (Documentation/admin-guide/mm/pagemap.rst).
 _PRESENT = bytes(byte >> 7 for byte in range(256))
+# Bit 61: it is a file's or shared memory.
+_OF_FILE = bytes(byte >> 5 & 1 for byte in range(256))
 # Bit 0 of a mincore byte.
 _IN_CORE = bytes(byte & 1 for byte in range(256))
 _CHUNK_PAGES = 1 << 17
@@ -96,28 +98,35 @@ def malloc_trim() -> bool:
 
 def resident(pages: PageRange) -> int:
     """How many of these pages are in RAM and mapped, so that touching them does not fault."""
+    return residency(pages)[0]
+
+
+def residency(pages: PageRange) -> tuple[int, int]:
+    """As ``resident``; and how many of the pages may be shared memory or a file's."""
     try:
-        return _resident_by_pagemap(pages)
+        return _residency_by_pagemap(pages)
     except OSError:
         # Without /proc. Less exact: a page in the swap cache counts although it is not mapped.
-        return _resident_by_mincore(pages)
+        return _resident_by_mincore(pages), pages.length // PAGE
 
 
-def _resident_by_pagemap(pages: PageRange) -> int:
-    found = 0
+def _residency_by_pagemap(pages: PageRange) -> tuple[int, int]:
+    found = of_files = 0
     file = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         page, end = pages.start // PAGE, pages.end // PAGE
         while page < end:
-            # Little or big endian, eight bytes each; bit 63 is in the most significant.
+            # Little or big endian, eight bytes each; the bits are in the most significant.
             data = os.pread(file, min(_CHUNK_PAGES, end - page) * 8, page * 8)
             if not data:
                 break
-            found += data[_MOST_SIGNIFICANT::8].translate(_PRESENT).count(1)
+            flags = data[_MOST_SIGNIFICANT::8]
+            found += flags.translate(_PRESENT).count(1)
+            of_files += flags.translate(_OF_FILE).count(1)
             page += len(data) // 8
     finally:
         os.close(file)
-    return found
+    return found, of_files
 
 
 def _resident_by_mincore(pages: PageRange) -> int:
@@ -131,6 +140,33 @@ def _resident_by_mincore(pages: PageRange) -> int:
 
 
 _MOST_SIGNIFICANT = 7 if sys.byteorder == "little" else 0
+
+
+_SHARED = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) ..[-x]s \S+ \S+ \d+ +((?:/dev/zero|/dev/shm/|/memfd:|/SYSV).*?)(?: \(deleted\))?$",
+    re.MULTILINE,
+)
+
+
+def shared(ranges: list[PageRange], maps: str | None = None) -> tuple[int, set[str]]:
+    """How many bytes of these pages are shared memory, and what it is called in /proc/self/maps.
+
+    Nobody's files but memory all the same: it goes to swap, but no process owns it. 0 where /proc does not tell.
+    """
+    if maps is None:
+        try:
+            with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+                maps = file.read()
+        except OSError:
+            return 0, set()
+    found, names = 0, set()
+    for first, last, name in _SHARED.findall(maps):
+        mapping = PageRange(int(first, 16), int(last, 16))
+        inside = sum(max(min(one.end, mapping.end) - max(one.start, mapping.start), 0) for one in ranges)
+        if inside:
+            found += inside
+            names.add(name)
+    return found, names
 
 
 def locked_bytes() -> int:

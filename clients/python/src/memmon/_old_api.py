@@ -18,6 +18,8 @@ from ._errors import AgentUnavailableError, MemmonError, NotYoursError
 from ._protect import Guard, protect, protected_bytes
 
 MIB = 1 << 20
+# Seconds for `memmon report`, which reads every cgroup.
+_REPORT_TIMEOUT = 30.0
 _kept: list[Guard] = []
 
 
@@ -36,7 +38,11 @@ def get_memory_report() -> dict[str, Any]:
         program = shutil.which("memmon")
         if program is None:
             raise
-        run = subprocess.run([program, "report", "--json"], capture_output=True, text=True, check=False)
+        command = [program, "report", "--json"]
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_REPORT_TIMEOUT)
+        except (OSError, subprocess.TimeoutExpired) as failed:
+            raise AgentUnavailableError(f"{error}; memmon report: {failed}") from failed
         if run.returncode != 0:
             raise AgentUnavailableError(f"{error}; memmon report: {run.stderr.strip()}") from error
         text = run.stdout
@@ -98,6 +104,7 @@ def protect_memory_from_swap(pid: int | None = None, mb: float | None = None) ->
     if mb is not None and mb <= 0:
         raise ValueError(f"protect_memory_from_swap: {mb} MiB: give more than 0, or None for all")
     guard = protect(_largest(None if mb is None else int(mb * MIB)), "process")
+    _kept[:] = [one for one in _kept if not one.released]
     _kept.append(guard)
     return guard
 

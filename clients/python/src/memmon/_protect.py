@@ -36,9 +36,9 @@ class Status:
     resident_pages: int
     """Of those, how many are in RAM."""
     locked: bool
-    """All pages are locked, and all are in RAM."""
+    """All pages are locked, all are in RAM, and the buffers are still there."""
     tagged: bool
-    """All pages are registered with the agent, which raises an alarm if one is swapped."""
+    """All pages are registered with the agent, which tells if one is swapped, and the buffers are still there."""
     refused: tuple[str, ...]
     """Why something is not as asked for; empty if it is, or if the agent has not answered yet."""
     device_bytes: int = 0
@@ -60,11 +60,23 @@ class _Process:
     def take(self, ranges: list[PageRange]) -> str | None:
         """Locks all of the ranges and brings them in, or none: then returns why."""
         with self.lock, self._changing():
-            new = [part for one in ranges for part in self.pages.acquire(one)]
-            why = self._lock_new(new)
-            if why is not None:
+            counted: list[PageRange] = []
+            new: list[PageRange] = []
+            why: str | None = None
+            try:
                 for one in ranges:
-                    self.pages.release(one)
+                    new += self.pages.acquire(one)
+                    counted.append(one)
+                why = self._lock_new(new)
+            except BaseException:
+                # No memory for a list, or somebody has pressed Control-C.
+                _unlock(new)
+                why = "interrupted"
+                raise
+            finally:
+                if why is not None:
+                    for one in counted:
+                        self.pages.release(one)
             return why
 
     def give(self, ranges: list[PageRange]) -> None:
@@ -187,15 +199,26 @@ class Guard:
         self._bytes = sum(length for _, length in places)
         self._ranges = _mm.merged([_mm.outwards(*place) for place in places])
         self._held = process()
-        self._refusal = self._held.take(self._ranges) if self._ranges else None
-        if self._refusal is not None:
-            log.warning("%r is not locked: %s", label, self._refusal)
+        self._refusal: str | None = None
+        self._tags: list[_agent.Tag] = []
+        locked: list[PageRange] = []
         agent = _agent.agent()
-        self._tags = [agent.add(one.start, one.length, label) for one in self._ranges]
-        locked = self._ranges if self._refusal is None else []
+        # Before there is anything to undo: what follows may be interrupted anywhere.
         self._end = weakref.finalize(self, _collected, self._held, locked, agent, self._tags, pieces)
         # At the end of the process the kernel does all of this.
         self._end.atexit = False
+        try:
+            self._refusal = self._held.take(self._ranges) if self._ranges else None
+            if self._refusal is None:
+                locked += self._ranges
+            else:
+                log.warning("%r is not locked: %s", label, self._refusal)
+            self._tags += [_agent.Tag(one.start, one.length, label) for one in self._ranges]
+            for tag in self._tags:
+                agent.add(tag)
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Ends the protection. Pages that another guard protects as well stay locked. May be called again."""
@@ -224,12 +247,12 @@ class Guard:
     @property
     def locked(self) -> bool:
         """As ``Status.locked``."""
-        return self.status().locked
+        return self._locked(self._resident(), self.moved())
 
     @property
     def tagged(self) -> bool:
         """As ``Status.tagged``."""
-        return self.status().tagged
+        return self._tagged(self.moved())
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -244,23 +267,45 @@ class Guard:
 
     def status(self) -> Status:
         """What it has now. Residency is looked up in /proc, at some 30 ns per page."""
-        alive = not self.released and not self.inherited
-        pages = sum(one.length for one in self._ranges) // _mm.PAGE
-        resident = sum(map(_mm.resident, self._ranges)) if not self.released else 0
-        refused = list(self._why_not(pages, resident))
+        pages, moved = self._pages, self.moved()
+        found = [] if self.released else list(map(_mm.residency, self._ranges))
+        resident, of_files = sum(one for one, _ in found), sum(one for _, one in found)
+        refused = self._why_not(pages, resident, of_files, moved)
         return Status(
             label=self.label,
             bytes=self._bytes,
             pages=pages,
             resident_pages=resident,
-            locked=alive and self._refusal is None and 0 < pages == resident,
-            tagged=alive and bool(self._tags) and all(tag.state == _agent.TAGGED for tag in self._tags),
+            locked=self._locked(resident, moved),
+            tagged=self._tagged(moved),
             refused=tuple(refused),
             device_bytes=self._device_bytes,
             devices=self._devices,
         )
 
-    def _why_not(self, pages: int, resident: int) -> list[str]:
+    @property
+    def _pages(self) -> int:
+        return sum(one.length for one in self._ranges) // _mm.PAGE
+
+    def _resident(self) -> int:
+        return 0 if self.released else sum(map(_mm.resident, self._ranges))
+
+    def _locked(self, resident: int, moved: list[str]) -> bool:
+        alive = not self.released and not self.inherited
+        return alive and self._refusal is None and 0 < self._pages == resident and not moved
+
+    def _tagged(self, moved: list[str]) -> bool:
+        alive = not self.released and not self.inherited
+        return alive and bool(self._tags) and not moved and all(tag.state == _agent.TAGGED for tag in self._tags)
+
+    def moved(self) -> list[str]:
+        """The parts whose bytes are elsewhere now, or gone: what is protected is the memory they left.
+
+        Names as in ``Status.refused``; empty after ``release``.
+        """
+        return [piece.name or "the buffer" for piece in _buffers.moved(self._host)]
+
+    def _why_not(self, pages: int, resident: int, of_files: int, moved: list[str]) -> list[str]:
         if self.released:
             return ["released"]
         if self.inherited:
@@ -271,9 +316,15 @@ class Guard:
                 f"not locked: {pages - resident} of {pages} pages are not in RAM: they were unmapped, or "
                 "unlocked by somebody else"
             )
+        # Pages that are not in RAM do not tell, and the list of mappings can be long.
+        unseen, names = _mm.shared(self._ranges) if of_files or resident < pages else (0, set())
+        if unseen:
+            found.append(
+                f"not seen by the agent: {unseen // _mm.PAGE} of {pages} pages are shared memory "
+                f"({', '.join(sorted(names))}), which it cannot tell from anybody else's when it is swapped"
+            )
         reasons = {tag.reason for tag in self._tags if tag.state in {_agent.REFUSED, _agent.ABSENT}}
         found += [f"not tagged: {reason}" for reason in sorted(reasons)]
-        moved = [piece.name or "the buffer" for piece in self._host if piece.locate() != piece.place]
         if moved:
             found.append(f"{', '.join(moved)} moved in memory or changed size: release and protect again")
         return found
@@ -290,9 +341,8 @@ class Guard:
         self.release()
 
     def __repr__(self) -> str:
-        pages = sum(one.length for one in self._ranges) // _mm.PAGE
         state = "released" if self.released else "refused" if self._refusal else "held"
-        return f"<memmon.Guard {self.label!r}: {self._bytes} bytes on {pages} pages, {state}>"
+        return f"<memmon.Guard {self.label!r}: {self._bytes} bytes on {self._pages} pages, {state}>"
 
 
 def _collected(

@@ -63,35 +63,42 @@ class _Watcher:
         self.callbacks: list[ReleaseCallback] = [default_release]
         self.source: PressureSource | None = None
         self._asked: int | None = None
-        self._wake = socket.socketpair()
-        for end in self._wake:
-            end.setblocking(False)
+        self._wake: tuple[socket.socket, socket.socket] | None = None
         self._watched: _Watched | None = None
 
     def start(self) -> PressureSource:
         with self.lock:
             if self.source is not None:
                 return self.source
+            watched: _Watched | None = None
             try:
-                self.source, self._watched = _open()
-            except (OSError, ValueError) as error:
-                self.source = PressureSource(None, str(error))
-            if self.source.path is None:
-                log.info("memory pressure is not watched: %s", self.source.why)
+                self._wake = self._wake or _agent.waker()
+                try:
+                    source, watched = _open()
+                except (OSError, ValueError) as error:
+                    source = PressureSource(None, str(error))
+                arguments = (self._wake[0], watched)
+                threading.Thread(target=self._run, args=arguments, name="memmon-release", daemon=True).start()
+            except (OSError, RuntimeError) as error:
+                # No more descriptors or threads: tried again by the next who asks.
+                _close(watched)
+                log.warning("memory is not released when somebody asks: %s", error)
+                return PressureSource(None, str(error))
+            self.source, self._watched = source, watched
+            if source.path is None:
+                log.info("memory pressure is not watched: %s", source.why)
             _agent.agent().listen(self._asked_by_agent)
-            threading.Thread(target=self._run, name="memmon-release", daemon=True).start()
-            return self.source
+            return source
 
     def _asked_by_agent(self, unit: str, count: int) -> None:
-        if unit in _cgroup.units():
+        if unit in _cgroup.units() and self._wake is not None:
             self._asked = max(count, self._asked or 0)
             with contextlib.suppress(BlockingIOError):
                 self._wake[1].send(b"!")
 
-    def _run(self) -> None:
+    def _run(self, woken: socket.socket, watched: _Watched | None) -> None:
         poll = select.poll()
-        poll.register(self._wake[0], select.POLLIN)
-        watched = self._watched
+        poll.register(woken, select.POLLIN)
         number = -1
         if watched is not None:
             number = watched.file if isinstance(watched.file, int) else watched.file.fileno()
@@ -100,7 +107,7 @@ class _Watcher:
             for ready, events in poll.poll():
                 if ready != number:
                     with contextlib.suppress(BlockingIOError):
-                        while self._wake[0].recv(4096):
+                        while woken.recv(4096):
                             pass
                 elif events & (select.POLLERR | select.POLLNVAL) or not _discard(watched):
                     log.info("memory pressure is not watched any more: its source is gone")
@@ -120,14 +127,18 @@ class _Watcher:
 
     def abandon(self) -> None:
         """In a forked child."""
-        for end in self._wake:
+        for end in self._wake or ():
             end.close()
-        if self._watched is not None:
-            file = self._watched.file
-            if isinstance(file, int):
-                os.close(file)
-            else:
-                file.close()
+        _close(self._watched)
+
+
+def _close(watched: _Watched | None) -> None:
+    if watched is None:
+        return
+    if isinstance(watched.file, int):
+        os.close(watched.file)
+    else:
+        watched.file.close()
 
 
 def _discard(watched: _Watched | None) -> bool:

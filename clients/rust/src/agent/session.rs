@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use log::warn;
+use rustix::process::geteuid;
 use tokio::task::JoinSet;
 use zbus::{Connection, Message, MessageStream, connection::Builder, fdo::Error as BusError, message::Type};
 
-use super::{Agent, Presence};
+use super::{Agent, Presence, Tables};
 use crate::{process::lock, tag::TagState};
 
 const NAME: &str = "org.omnimind.memmon1";
@@ -33,9 +34,14 @@ enum Request {
 /// What came of a request.
 struct Answer {
     epoch: u64,
-    /// Ours, of a registration; `None` for one taken back.
-    number: Option<u64>,
-    outcome: zbus::Result<Option<u64>>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// Of our number, and the agent's for it.
+    Tag(u64, zbus::Result<u64>),
+    /// Of the agent's number.
+    Untag(u64, zbus::Result<()>),
 }
 
 /// Serves one connection until it breaks.
@@ -47,6 +53,8 @@ pub(super) async fn serve(agent: &Agent, address: Option<&str>) -> zbus::Result<
         Some(address) => Builder::address(address),
         None => Builder::system(),
     };
+    // Who connects. The agent refuses a process that has changed its user since.
+    let user = geteuid();
     let conn = builder.build().await?;
     let mut messages = MessageStream::from(&conn);
     let rules = [
@@ -58,13 +66,10 @@ pub(super) async fn serve(agent: &Agent, address: Option<&str>) -> zbus::Result<
     }
     let mut owner = String::new();
     let found = ask_bus(&conn, "GetNameOwner", NAME).await;
-    owned_by(
-        agent,
-        &mut owner,
-        found
-            .and_then(|reply| reply.body().deserialize())
-            .unwrap_or_default(),
-    );
+    let found = found
+        .and_then(|reply| reply.body().deserialize())
+        .unwrap_or_default();
+    owned_by(agent, &conn, &mut owner, found).await;
     let mut answers = JoinSet::new();
     loop {
         while answers.len() < IN_FLIGHT && !owner.is_empty() {
@@ -81,11 +86,16 @@ pub(super) async fn serve(agent: &Agent, address: Option<&str>) -> zbus::Result<
             }
             Some(answer) = answers.join_next() => {
                 if let Ok(answer) = answer {
+                    if denied(&answer) && user != geteuid() {
+                        return Err(zbus::Error::Failure(
+                            "this process has changed its user, and connects again as the new one".to_owned(),
+                        ));
+                    }
                     settle(agent, answer);
                 }
             }
             message = messages.next() => match message {
-                Some(message) => heard(agent, &mut owner, &message?)?,
+                Some(message) => heard(agent, &conn, &mut owner, &message?).await?,
                 None => return Err(zbus::Error::InputOutput(
                     std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
                 )),
@@ -99,7 +109,7 @@ async fn ask_bus(conn: &Connection, method: &str, argument: &str) -> zbus::Resul
         .await
 }
 
-fn heard(agent: &Agent, owner: &mut String, message: &Message) -> zbus::Result<()> {
+async fn heard(agent: &Agent, conn: &Connection, owner: &mut String, message: &Message) -> zbus::Result<()> {
     let header = message.header();
     if header.message_type() != Type::Signal {
         return Ok(());
@@ -109,7 +119,7 @@ fn heard(agent: &Agent, owner: &mut String, message: &Message) -> zbus::Result<(
         Some("NameOwnerChanged") if sender == BUS => {
             let (name, _, new): (String, String, String) = message.body().deserialize()?;
             if name == NAME {
-                owned_by(agent, owner, new);
+                owned_by(agent, conn, owner, new).await;
             }
         }
         Some("ReleaseRequested") if sender == owner => {
@@ -124,13 +134,14 @@ fn heard(agent: &Agent, owner: &mut String, message: &Message) -> zbus::Result<(
     Ok(())
 }
 
-fn owned_by(agent: &Agent, owner: &mut String, new: String) {
+async fn owned_by(agent: &Agent, conn: &Connection, owner: &mut String, new: String) {
     if new.is_empty() {
         agent.lose(format!(
             "no memmon agent is running ({NAME} is not on the system bus)"
         ));
     } else if new != *owner {
-        agent.found();
+        let pid = ask_bus(conn, "GetConnectionUnixProcessID", &new).await;
+        agent.found(pid.and_then(|reply| reply.body().deserialize()).ok());
     }
     *owner = new;
 }
@@ -142,8 +153,15 @@ fn next(agent: &Agent) -> Option<(u64, Request)> {
         return None;
     }
     let request = match tables.to_untag.pop_front() {
-        Some(id) => Request::Untag(id),
+        Some(id) => {
+            tables.taking_back.insert(id);
+            Request::Untag(id)
+        }
         None => {
+            tables.clearing &= !tables.taking_back.is_empty();
+            if tables.clearing {
+                return None;
+            }
             let number = tables.todo.pop_first()?;
             let tag = tables.tags.get(&number)?;
             Request::Tag {
@@ -160,7 +178,7 @@ fn next(agent: &Agent) -> Option<(u64, Request)> {
 /// Calls the agent by its unique name: the bus starts nobody for that.
 async fn send(conn: Connection, owner: String, epoch: u64, request: Request) -> Answer {
     let to = Some(owner.as_str());
-    match request {
+    let outcome = match request {
         Request::Tag {
             number,
             start,
@@ -170,23 +188,24 @@ async fn send(conn: Connection, owner: String, epoch: u64, request: Request) -> 
             let reply = conn
                 .call_method(to, PATH, Some(INTERFACE), "TagRegion", &(start, len, label))
                 .await;
-            Answer {
-                epoch,
-                number: Some(number),
-                outcome: reply.and_then(|reply| Ok(Some(reply.body().deserialize()?))),
-            }
+            Outcome::Tag(number, reply.and_then(|reply| reply.body().deserialize()))
         }
         Request::Untag(id) => {
             let reply = conn
                 .call_method(to, PATH, Some(INTERFACE), "UntagRegion", &id)
                 .await;
-            Answer {
-                epoch,
-                number: None,
-                outcome: reply.map(|_| None),
-            }
+            Outcome::Untag(id, reply.map(drop))
         }
-    }
+    };
+    Answer { epoch, outcome }
+}
+
+fn denied(answer: &Answer) -> bool {
+    let error = match &answer.outcome {
+        Outcome::Tag(_, outcome) => outcome.as_ref().err(),
+        Outcome::Untag(_, outcome) => outcome.as_ref().err(),
+    };
+    matches!(error, Some(zbus::Error::FDO(error)) if matches!(**error, BusError::AccessDenied(_)))
 }
 
 fn settle(agent: &Agent, answer: Answer) {
@@ -194,19 +213,36 @@ fn settle(agent: &Agent, answer: Answer) {
     if answer.epoch != tables.epoch {
         return;
     }
-    let limited = answer.outcome.as_ref().is_err_and(is_limit);
-    let (state, id) = match answer.outcome {
-        Ok(id) => (TagState::Tagged, id),
+    match answer.outcome {
+        Outcome::Tag(number, answer) => registered(&mut tables, number, answer),
+        Outcome::Untag(id, answer) => {
+            tables.taking_back.remove(&id);
+            // Any other error says that there is no such tag any more.
+            if answer.is_err_and(|error| is_limit(&error) || nobody(&error)) {
+                tables.untag_later.push(id);
+                tables.ask_again.get_or_insert_with(|| Instant::now() + LIMITED);
+            }
+        }
+    }
+    drop(tables);
+    agent.settled.notify_all();
+    agent.due.notify_one();
+}
+
+fn registered(tables: &mut Tables, number: u64, answer: zbus::Result<u64>) {
+    let (state, id) = match answer {
+        Ok(id) => (TagState::Tagged, Some(id)),
         // It ends with the agent, and NameOwnerChanged says so.
         Err(error) if nobody(&error) => return,
-        Err(error) => (TagState::Not(words(&error)), None),
+        Err(error) => {
+            if is_limit(&error) {
+                tables.limited.insert(number);
+                tables.ask_again.get_or_insert_with(|| Instant::now() + LIMITED);
+            }
+            (TagState::Not(words(&error)), None)
+        }
     };
-    if let Some(number) = answer.number.filter(|_| limited) {
-        tables.limited.insert(number);
-        tables.ask_again.get_or_insert_with(|| Instant::now() + LIMITED);
-    }
-    let tag = answer.number.and_then(|number| tables.tags.get_mut(&number));
-    match (tag, id) {
+    match (tables.tags.get_mut(&number), id) {
         (Some(tag), _) => {
             if let TagState::Not(why) = &state
                 && tag.state != state
@@ -219,9 +255,6 @@ fn settle(agent: &Agent, answer: Answer) {
         (None, Some(id)) => tables.to_untag.push_back(id),
         (None, None) => {}
     }
-    drop(tables);
-    agent.settled.notify_all();
-    agent.due.notify_one();
 }
 
 fn nobody(error: &zbus::Error) -> bool {

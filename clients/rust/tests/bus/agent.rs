@@ -1,11 +1,53 @@
 //! Against an agent on a bus of its own.
 
-use std::time::Duration;
+use std::{panic, time::Duration};
 
 use crate::fake::{Agent, Bus, Event, wait_for};
 use memmon_client::{protect, protected_bytes, use_bus};
 
 const LONG: Duration = Duration::from_secs(20);
+
+/// A service that is started as root and gives it up, as many do.
+#[test]
+fn connects_again_after_a_change_of_user() {
+    // SAFETY: always.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root may change its user");
+        return;
+    }
+    let bus = Bus::start();
+    let agent = Agent::start(&bus, "");
+    let in_child = || {
+        use_bus(&bus.address);
+        let buffer = vec![0u8; 9000];
+        let first = protect(&buffer, "as root").expect("usable");
+        wait_for("it is registered", || first.status().tagged);
+        // SAFETY: takes and changes no memory.
+        let changed = unsafe { libc::setuid(65_534) } == 0;
+        let second = protect(&buffer, "as nobody").expect("usable");
+        wait_for("both are registered", || {
+            first.status().tagged && second.status().tagged
+        });
+        changed
+    };
+    // SAFETY: glibc keeps its allocator usable in the child, which uses nothing else that threads share, and ends
+    // without running the parent's destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let good = panic::catch_unwind(in_child).unwrap_or(false);
+        // SAFETY: always.
+        unsafe { libc::_exit(if good { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: status is an int for the kernel to write to.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "all is registered, as root and as nobody");
+    assert_eq!(agent.event().label, "as root");
+    assert!(agent.event().untag, "the first connection's");
+    let mut labels = [agent.event().label, agent.event().label];
+    labels.sort_unstable();
+    assert_eq!(labels, ["as nobody", "as root"]);
+}
 
 // One test, because the connection is one per process.
 #[test]
@@ -67,7 +109,7 @@ fn registrations_follow_agent_and_bus() {
     });
     assert!(guards.iter().all(|guard| guard.status().locked));
     drop(guards.remove(0));
-    let second = Agent::start(&bus, "");
+    let mut second = Agent::start(&bus, "");
     let mut labels: Vec<String> = (0..18).map(|_| second.event().label).collect();
     labels.sort_unstable();
     let mut expected: Vec<String> = guards.iter().map(|guard| guard.label().to_owned()).collect();
@@ -75,11 +117,32 @@ fn registrations_follow_agent_and_bus() {
     assert_eq!(labels, expected);
     assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
 
-    // The bus goes with it, and comes back with one that refuses.
+    // Only the bus goes: the agent comes back with all it knows, and nothing is doubled or left.
+    assert_eq!(second.tags(), 18);
     bus.stop();
+    wait_for("the loss is noticed", || !guards[0].status().tagged);
+    drop(guards.remove(0));
+    bus.restart();
+    second.connect(&bus);
+    for _ in 0..18 {
+        let event = second.event();
+        assert!(event.untag, "taken back before anything is registered: {event:?}");
+    }
+    assert!(guards.iter().all(|guard| guard.wait_tagged(LONG)));
+    let again: Vec<String> = (0..17).map(|_| second.event().label).collect();
+    assert!(
+        guards
+            .iter()
+            .all(|guard| again.contains(&guard.label().to_owned()))
+    );
+    assert_eq!(second.tags(), 17);
+    drop(guards.remove(0));
+    assert!(second.event().untag);
+    assert_eq!(second.tags(), 16);
+
+    // Another comes, and refuses.
     drop(second);
     wait_for("the loss is noticed", || !guards[0].status().tagged);
-    bus.restart();
     let third = Agent::start(&bus, "1024 regions are the most");
     wait_for("the refusal", || {
         guards[0].status().refused == ["not tagged: 1024 regions are the most"]

@@ -28,7 +28,7 @@ impl Service {
         let socket = dir.join("service.sock");
         let process = Command::new(&program)
             .arg(&socket)
-            .args(["4", "0.2"])
+            .args(["4", "1"])
             .env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address)
             .env("MEMORY_PRESSURE_WATCH", watch)
             .env_remove("MEMORY_PRESSURE_WRITE")

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    cli::{CliResult, ExitCode, Failure, args::ConfigArgs, history, output},
+    cli::{CliResult, ExitCode, Failure, OrExit as _, args::ConfigArgs, history, output},
     config::Config,
     decode::{Limit, MemInfo},
     policy::{UnitFacts, UnitSection, diff, unit_section},
@@ -65,9 +65,10 @@ pub fn main(args: &Args) -> CliResult {
     if let Some(bad) = names.iter().find(|name| !crate::action::is_unit_name(name)) {
         return Err(Failure::message(
             ExitCode::Usage,
-            format!("{bad} is not the name of a unit"),
+            format!("{bad} is not the name of a unit: write it in full, such as {bad}.service"),
         ));
     }
+    crate::source::systemd::booted(Path::new("/")).or_exit(ExitCode::Unsupported)?;
     if args.revert {
         return revert(&names);
     }
@@ -267,7 +268,7 @@ fn facts(unit: &str, config: &Config, history: Option<&History>) -> Result<UnitF
     }
     let mut above = Vec::new();
     for slice in &slices {
-        for property in ["MemoryMax", "MemoryHigh"] {
+        for property in ["MemoryMax", "MemoryHigh", "MemoryLow"] {
             let limit = match show(slice, property)?.parse::<u64>() {
                 Ok(bytes) if bytes < u64::MAX => Limit::Bytes(bytes),
                 _ => Limit::Max,
@@ -291,6 +292,7 @@ fn facts(unit: &str, config: &Config, history: Option<&History>) -> Result<UnitF
     Ok(UnitFacts {
         unit: unit.to_owned(),
         priority: Some(config.priority(unit)),
+        missing: show(unit, "LoadState").is_ok_and(|state| state == "not-found"),
         peak,
         ram: memory.total,
         text: without_own(&all),

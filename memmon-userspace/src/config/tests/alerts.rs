@@ -1,5 +1,7 @@
 //! `[alerts]` and `[http]`.
 
+use std::path::Path;
+
 use crate::config::Config;
 
 #[test]
@@ -41,6 +43,9 @@ fn what_cannot_work_is_an_error_where_it_stands() {
         ("[alerts]\nexec = ['hook', '/x']", "2:9", "an absolute path"),
         ("[http]\nhosts = ['http://x']", "2:10", "not a host's name"),
         ("[http]\nhosts = ['']", "2:10", "not a host's name"),
+        ("[http]\npage = 'yes'", "2:8", "write true or false"),
+        ("[http]\ntoken_file = 'token'", "2:14", "not an absolute path"),
+        ("[http]\ntoken_file = true", "2:14", "a path in quotes"),
         ("hosts = []", "1:1", "move hosts to [http]"),
     ] {
         let errors = Config::from_text("f.toml", text).expect_err(text).to_string();
@@ -49,5 +54,42 @@ fn what_cannot_work_is_an_error_where_it_stands() {
             "{text}: {errors}"
         );
         assert!(errors.contains(part), "{text}: {errors}");
+    }
+}
+
+#[test]
+fn the_page_is_off_as_shipped_and_its_keys_are_shown() {
+    let shipped = Config::default();
+    assert!(!shipped.http.page && shipped.http.token_file.is_none());
+    let text = "[http]\npage = true\ntoken_file = '/etc/memmon/web.token'";
+    let config = Config::from_text("f.toml", text).unwrap();
+    assert_eq!(
+        config.http.token_file.as_deref(),
+        Some(Path::new("/etc/memmon/web.token"))
+    );
+    let again = Config::from_text("g.toml", &config.to_toml()).unwrap();
+    assert_eq!(again.changes_since(&config), [""; 0]);
+    assert_eq!(config.to_json()["config"]["http"]["page"], true);
+    assert_eq!(shipped.to_json()["config"]["http"]["token_file"], "");
+}
+
+#[test]
+fn a_page_that_others_could_see_needs_a_token() {
+    let page = "[http]\npage = true";
+    let token = "token_file = '/t'";
+    for listen in ["127.0.0.1:1", "[::1]:1", "unix:/run/x", ""] {
+        Config::from_text("f.toml", &format!("listen = '{listen}'\n{page}")).expect(listen);
+    }
+    for listen in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:127.0.0.1]:1"] {
+        let text = format!("listen = '{listen}'\n{page}");
+        let errors = Config::from_text("f.toml", &text).expect_err(listen).to_string();
+        assert!(errors.starts_with("f.toml:3:8: "), "{errors}");
+        assert!(
+            errors.contains("token_file") && errors.contains(listen),
+            "{errors}"
+        );
+        Config::from_text("f.toml", &format!("{text}\n{token}")).expect(listen);
+        // Metrics alone may be scraped from elsewhere.
+        Config::from_text("f.toml", &format!("listen = '{listen}'")).expect(listen);
     }
 }

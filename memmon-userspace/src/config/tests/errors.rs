@@ -292,3 +292,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_forecast_table_is_read_and_checked() {
+    let config = Config::from_text("f", "[forecast]\nalarms = false\nalarm_within = '1h'\n").unwrap();
+    assert_eq!(
+        (config.forecast.alarms, config.forecast.alarm_within.as_secs()),
+        (false, 3600)
+    );
+    let shipped = Config::default().forecast;
+    assert_eq!((shipped.alarms, shipped.alarm_within.as_secs()), (true, 1200));
+    let errors = Config::from_text(
+        "f",
+        "[forecast]\nalarms = 'yes'\nalarm_within = '0s'\nwindow = '1h'\n",
+    )
+    .unwrap_err();
+    let text = errors.to_string();
+    for part in [
+        "f:2:10: [forecast] alarms",
+        "f:3:16: [forecast] alarm_within",
+        "f:4:1: ",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}

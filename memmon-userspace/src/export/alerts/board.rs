@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::policy::{MonoTime, Severity};
+use crate::policy::{AlarmKind, MonoTime, Severity};
 
 /// Alarms that are over and still on the board. A target that missed none of the last ones misses nothing.
 const OVER: usize = 256;
@@ -12,7 +12,13 @@ const OVER: usize = 256;
 pub struct Alert {
     /// Names it for ever; the one on D-Bus.
     pub id: String,
-    /// The unit concerned.
+    /// What it is about. An agent of an earlier version has kept none.
+    #[serde(default)]
+    pub kind: AlarmKind,
+    /// What will be used up; `None` unless it is about a forecast.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// The unit concerned; `(host)` is the host.
     pub unit: String,
     /// How bad it is.
     pub severity: Severity,

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::Alert;
-use crate::{decode::rfc3339, policy::MonoTime};
+use crate::{
+    decode::rfc3339,
+    policy::{AlarmKind, MonoTime},
+};
 
 /// What all messages of a process have in common.
 #[derive(Clone, Debug)]
@@ -16,10 +19,19 @@ pub(super) struct Context {
     pub(super) clock_offset: i128,
 }
 
-/// The name of all alerts of this kind.
-const ALERT_NAME: &str = "MemmonCriticalSwap";
-/// What to do about it: the page that is installed with memmon.
-const RUNBOOK: &str = "file:///usr/share/doc/memmon/runbooks.md#memmoncriticalswap";
+/// The name of the alerts of a kind, and what to do about it: the page that is installed with memmon.
+const fn name(kind: AlarmKind) -> (&'static str, &'static str) {
+    match kind {
+        AlarmKind::SwapOut => (
+            "MemmonCriticalSwap",
+            "file:///usr/share/doc/memmon/runbooks.md#memmoncriticalswap",
+        ),
+        AlarmKind::Forecast => (
+            "MemmonExhaustion",
+            "file:///usr/share/doc/memmon/runbooks.md#memmonexhaustion",
+        ),
+    }
+}
 
 #[derive(Debug, Serialize)]
 struct AlertmanagerAlert<'a> {
@@ -38,6 +50,8 @@ struct Labels<'a> {
     instance: &'a str,
     severity: &'a str,
     unit: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,15 +74,16 @@ pub(super) fn alertmanager(
         .iter()
         .map(|alert| AlertmanagerAlert {
             labels: Labels {
-                alertname: ALERT_NAME,
+                alertname: name(alert.kind).0,
                 instance: &context.host,
                 severity: alert.severity.as_str(),
                 unit: &alert.unit,
+                resource: alert.resource.as_deref(),
             },
             annotations: Annotations {
                 summary: summary(context, alert),
                 description: &alert.reason,
-                runbook_url: RUNBOOK,
+                runbook_url: name(alert.kind).1,
             },
             starts_at: time(alert.since),
             ends_at: time(alert.over.unwrap_or_else(|| now.after(lasting))),
@@ -89,6 +104,8 @@ struct Message<'a> {
 struct Told<'a> {
     id: &'a str,
     status: &'static str,
+    kind: AlarmKind,
+    resource: Option<&'a str>,
     unit: &'a str,
     severity: &'a str,
     summary: String,
@@ -110,6 +127,8 @@ pub(super) fn message(context: &Context, alerts: &[Arc<Alert>]) -> serde_json::R
             } else {
                 "firing"
             },
+            kind: alert.kind,
+            resource: alert.resource.as_deref(),
             unit: &alert.unit,
             severity: alert.severity.as_str(),
             summary: summary(context, alert),
@@ -129,8 +148,10 @@ pub(super) fn message(context: &Context, alerts: &[Arc<Alert>]) -> serde_json::R
 fn summary(context: &Context, alert: &Alert) -> String {
     let Context { host, .. } = context;
     let unit = &alert.unit;
-    match alert.over {
-        None => format!("memory of {unit} on {host} is going to swap"),
-        Some(_) => format!("memory of {unit} on {host} stays in RAM again"),
+    match (alert.kind, alert.over) {
+        (AlarmKind::SwapOut, None) => format!("memory of {unit} on {host} is going to swap"),
+        (AlarmKind::SwapOut, Some(_)) => format!("memory of {unit} on {host} stays in RAM again"),
+        (AlarmKind::Forecast, None) => format!("memory of {unit} on {host} will soon be used up"),
+        (AlarmKind::Forecast, Some(_)) => format!("memory of {unit} on {host} lasts again"),
     }
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{MonoTime, Severity};
+use crate::policy::{AlarmKind, MonoTime, Severity};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -19,6 +19,8 @@ fn at(seconds: u64) -> MonoTime {
 fn alert(id: &str, since: MonoTime) -> Alert {
     Alert {
         id: id.to_owned(),
+        kind: AlarmKind::SwapOut,
+        resource: None,
         unit: format!("{id}.service"),
         severity: Severity::Critical,
         reason: "kswapd took it".to_owned(),
@@ -267,4 +269,45 @@ fn the_messages() {
     let sent = document::alertmanager(&context, &alerts, at(100), MINUTE).unwrap();
     insta::assert_snapshot!("alertmanager", pretty(sent));
     insta::assert_snapshot!("webhook", pretty(document::message(&context, &alerts).unwrap()));
+}
+
+#[test]
+fn a_forecast_is_an_alert_of_its_own() {
+    let context = document::Context {
+        host: "host-1".to_owned(),
+        clock_offset: 0,
+    };
+    let forecast = |resource: &str| {
+        Arc::new(Alert {
+            kind: AlarmKind::Forecast,
+            resource: Some(resource.to_owned()),
+            unit: "(host)".to_owned(),
+            severity: Severity::Warning,
+            pages: 0,
+            ..alert(resource, at(5))
+        })
+    };
+    let alerts = [forecast("ram"), forecast("swap")];
+    let sent = document::alertmanager(&context, &alerts, at(100), MINUTE).unwrap();
+    let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+    assert_eq!(sent[0]["labels"]["alertname"], "MemmonExhaustion");
+    assert!(
+        sent[0]["annotations"]["runbook_url"]
+            .as_str()
+            .is_some_and(|url| url.ends_with("#memmonexhaustion")),
+        "{sent}"
+    );
+    assert_ne!(sent[0]["labels"], sent[1]["labels"], "or one would end the other");
+    let told: serde_json::Value =
+        serde_json::from_slice(&document::message(&context, &alerts).unwrap()).unwrap();
+    assert_eq!(
+        (&told["alerts"][1]["kind"], &told["alerts"][1]["resource"]),
+        (&"forecast".into(), &"swap".into())
+    );
+    // What an agent of an earlier version has kept is about pages.
+    let old: Alert = serde_json::from_str(
+        r#"{"id":"1-1","unit":"a.service","severity":"critical","reason":"why","pages":1,"since":1,"over":null}"#,
+    )
+    .unwrap();
+    assert_eq!((old.kind, old.resource), (AlarmKind::SwapOut, None));
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::Stream;
 use zbus::connection::Builder;
 use zbus::{Connection, fdo, proxy};
 
+use super::Heard;
 use crate::action::systemd::Bus;
 
 /// How long an answer may take: longer than putting leases back does.
@@ -79,6 +81,16 @@ impl Client {
             .apply_strategies(dry_run)
             .await
             .map_err(failed)
+    }
+
+    /// The signals of whoever runs the agent, from now on; also of one that starts later.
+    ///
+    /// # Errors
+    /// If the bus does not let us listen.
+    pub async fn signals(&self) -> Result<impl Stream<Item = Heard> + use<>, ClientError> {
+        let proxy = self.proxy().await?;
+        let signals = proxy.inner().receive_all_signals().await;
+        Ok(Heard::all(signals.map_err(ClientError::NoBus)?))
     }
 
     async fn proxy(&self) -> Result<ManagerProxy<'_>, ClientError> {

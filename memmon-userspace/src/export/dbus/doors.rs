@@ -68,6 +68,8 @@ pub enum Tagging {
 pub enum ReportRequest {
     /// The report.
     Report(oneshot::Sender<Result<Arc<ReportDocument>, String>>),
+    /// The report without what is proposed, which the loop would have to work out.
+    Glance(oneshot::Sender<Result<Arc<ReportDocument>, String>>),
     /// All of the state, for people.
     Dump(DumpRequest),
 }

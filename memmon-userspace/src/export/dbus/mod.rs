@@ -11,6 +11,7 @@ mod caller;
 mod client;
 mod doors;
 mod gate;
+mod heard;
 mod manager;
 mod serve;
 mod signal;
@@ -18,8 +19,9 @@ mod signal;
 pub use caller::{Found, Process};
 pub use client::{Client, ClientError};
 pub use doors::{Doors, DumpRequest, Order, Refused, ReportRequest, TagRequest, Tagging};
+pub use heard::Heard;
 pub use serve::serve;
-pub use signal::{Details, Signal};
+pub use signal::{Details, OutlookDetails, Signal};
 
 /// Well-known name on the bus.
 pub const NAME: &str = "org.omnimind.memmon1";

@@ -12,11 +12,11 @@ use crate::policy::{Property, Severity};
 /// A signal. Everybody hears it, so it carries facts about units and no process ids or addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Memory that should stay in RAM went to swap.
+    /// Memory that should stay in RAM went to swap, or something will soon be used up.
     AlarmRaised {
         /// Names the alarm until it is cleared; never used twice.
         id: String,
-        /// About which unit.
+        /// About which unit; `(host)` is the host.
         unit: String,
         /// How bad it is.
         severity: Severity,
@@ -61,7 +61,7 @@ pub struct Details {
     pub priority: String,
     /// The unit's cgroup; absent if unknown.
     pub cgroup: Option<String>,
-    /// On what occasion, as in `memmon trace --json`.
+    /// On what occasion, as in `memmon trace --json`; `forecast` if it is about one.
     pub kind: String,
     /// Unit that pushed them out, or the name of the task.
     pub reclaimer: String,
@@ -69,17 +69,45 @@ pub struct Details {
     pub plan: Vec<String>,
     /// The tagged region that was hit; absent if it is about the unit as a whole.
     pub region: Option<String>,
+    /// What is forecast; no pages have gone to swap and nobody has pushed them out then.
+    pub outlook: Option<OutlookDetails>,
+}
+
+/// What is forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutlookDetails {
+    /// `ram`, `swap` or `memory_max`.
+    pub resource: &'static str,
+    /// In use of it, bytes.
+    pub used: u64,
+    /// How much there is of it, bytes.
+    pub limit: u64,
+    /// When it will be used up, at the earliest; seconds.
+    pub earliest: u64,
+    /// At the latest.
+    pub latest: u64,
 }
 
 impl Details {
     fn dictionary(&self) -> HashMap<&str, Variant<'_>> {
         let mut all: HashMap<&str, Variant<'_>> = HashMap::from([
-            ("pages", Variant::from(self.pages)),
             ("priority", Variant::from(self.priority.as_str())),
             ("kind", Variant::from(self.kind.as_str())),
-            ("reclaimer", Variant::from(self.reclaimer.as_str())),
             ("plan", Variant::from(self.plan.clone())),
         ]);
+        match &self.outlook {
+            None => all.extend([
+                ("pages", Variant::from(self.pages)),
+                ("reclaimer", Variant::from(self.reclaimer.as_str())),
+            ]),
+            Some(outlook) => all.extend([
+                ("resource", Variant::from(outlook.resource)),
+                ("used", Variant::from(outlook.used)),
+                ("limit", Variant::from(outlook.limit)),
+                ("earliest", Variant::from(outlook.earliest)),
+                ("latest", Variant::from(outlook.latest)),
+            ]),
+        }
         all.extend(self.cgroup.as_deref().map(|cgroup| ("cgroup", cgroup.into())));
         all.extend(self.region.as_deref().map(|region| ("region", region.into())));
         all

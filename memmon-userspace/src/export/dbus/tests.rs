@@ -165,6 +165,7 @@ fn report() -> ReportDocument {
         attribution: "exact",
         agent: None,
         alarms: None,
+        forecast: None,
         regions: Some(vec![region(71, 0), region(72, NOBODY)]),
     }
 }
@@ -174,7 +175,9 @@ fn answer_reports(mut reports: mpsc::Receiver<ReportRequest>) {
     tokio::spawn(async move {
         while let Some(request) = reports.recv().await {
             match request {
-                ReportRequest::Report(answer) => drop(answer.send(Ok(Arc::new(report())))),
+                ReportRequest::Report(answer) | ReportRequest::Glance(answer) => {
+                    drop(answer.send(Ok(Arc::new(report()))))
+                }
                 ReportRequest::Dump(request) => {
                     drop(request.answer.send(Ok(format!("for user {}", request.uid))));
                 }
@@ -315,6 +318,25 @@ async fn signals_carry_their_arguments() {
         details,
     };
     rig.signals.send(raised).await.expect("it runs");
+    let outlook = OutlookDetails {
+        resource: "memory_max",
+        used: 3,
+        limit: 4,
+        earliest: 720,
+        latest: 1080,
+    };
+    let forecast = Signal::AlarmRaised {
+        id: "1-f1".to_owned(),
+        unit: "a.service".to_owned(),
+        severity: Severity::Warning,
+        reason: "a.service reaches MemoryMax in 12–18 min".to_owned(),
+        details: Details {
+            kind: "forecast".to_owned(),
+            outlook: Some(outlook),
+            ..Details::default()
+        },
+    };
+    rig.signals.send(forecast).await.expect("it runs");
     let changed = Signal::LimitChanged {
         unit: "a.service".to_owned(),
         property: Property::MemorySwapMax,
@@ -334,6 +356,15 @@ async fn signals_carry_their_arguments() {
     );
     assert_eq!(u64::try_from(&alarm.details["pages"]), Ok(3));
     assert!(alarm.details.contains_key("region") && !alarm.details.contains_key("cgroup"));
+    let forecast = timeout(Duration::from_secs(30), alarms.next())
+        .await
+        .expect("in time")
+        .expect("a signal");
+    let forecast = forecast.args().expect("the arguments of the contract");
+    assert_eq!((forecast.id, forecast.severity), ("1-f1", "warning"));
+    let seconds = ["earliest", "latest"].map(|key| u64::try_from(&forecast.details[key]));
+    assert_eq!(seconds, [Ok(720), Ok(1080)]);
+    assert!(!forecast.details.contains_key("pages") && !forecast.details.contains_key("reclaimer"));
     let limit = timeout(Duration::from_secs(30), limits.next())
         .await
         .expect("in time")

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hyper::{Request, header::HOST};
+use hyper::{HeaderMap, Request, header::HOST};
 
 /// The names that requests may be for, besides addresses and `localhost`.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +34,27 @@ impl Hosts {
         };
         let name = name.to_ascii_lowercase();
         // An address cannot be made to lead elsewhere.
-        let address = name
-            .strip_prefix('[')
-            .map_or(Some(name.as_str()), |inner| inner.strip_suffix(']'));
-        address.is_some_and(|address| address.parse::<IpAddr>().is_ok())
-            || name == "localhost"
-            || self.0.contains(&name)
+        address(&name).is_some() || name == "localhost" || self.0.contains(&name)
     }
+}
+
+/// Whether a request is for a loopback address or `localhost`, as from a browser on the host itself.
+pub(in crate::export) fn is_for_loopback(headers: &HeaderMap) -> bool {
+    let Some(name) = headers
+        .get(HOST)
+        .and_then(|host| without_port(host.to_str().ok()?))
+    else {
+        return false;
+    };
+    name.eq_ignore_ascii_case("localhost") || address(name).is_some_and(|address| address.is_loopback())
+}
+
+/// The address that a host's name is.
+fn address(name: &str) -> Option<IpAddr> {
+    let address = name
+        .strip_prefix('[')
+        .map_or(Some(name), |inner| inner.strip_suffix(']'));
+    address?.parse().ok()
 }
 
 /// The host of `host:port`; `None` if the port is no number.

@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use tokio::{sync::Semaphore, task::JoinSet};
 
+pub(in crate::export) use self::host::is_for_loopback;
 use self::{
     connection::Connection,
     socket::{Listener, Stream},

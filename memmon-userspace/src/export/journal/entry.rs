@@ -22,12 +22,16 @@ pub enum Message {
     Degraded,
     /// The file of leases could not be read; it was put aside.
     LeaseFileCorrupt,
+    /// Something will be used up soon, by its present trend.
+    ForecastRaised,
+    /// It will not any more.
+    ForecastCleared,
     /// memmon tried to bring pages back from swap; the entry says with what result.
     BroughtBack,
 }
 
 /// All of them.
-pub const MESSAGES: [Message; 9] = [
+pub const MESSAGES: [Message; 11] = [
     Message::AlarmRaised,
     Message::AlarmCleared,
     Message::LimitChanged,
@@ -37,6 +41,8 @@ pub const MESSAGES: [Message; 9] = [
     Message::Degraded,
     Message::LeaseFileCorrupt,
     Message::BroughtBack,
+    Message::ForecastRaised,
+    Message::ForecastCleared,
 ];
 
 impl Message {
@@ -52,6 +58,8 @@ impl Message {
             Self::Degraded => "c67b3c9463144ec595ba5338d29e8403",
             Self::LeaseFileCorrupt => "882aa8d544c4401692a4dbd406dbef71",
             Self::BroughtBack => "b9bf8589194d4a8aa5ad729f085a300f",
+            Self::ForecastRaised => "8cf9c7e83e675ddfc94d70e2f99e285f",
+            Self::ForecastCleared => "d5a4521b54f721eb6ef1df0b4496744b",
         }
     }
 
@@ -60,8 +68,8 @@ impl Message {
         match self {
             Self::AlarmRaised => 2,
             Self::LimitFailed | Self::LeaseFileCorrupt => 3,
-            Self::LimitChanged | Self::LeaseKept | Self::Degraded => 4,
-            Self::AlarmCleared | Self::LimitReverted | Self::BroughtBack => 5,
+            Self::LimitChanged | Self::LeaseKept | Self::Degraded | Self::ForecastRaised => 4,
+            Self::AlarmCleared | Self::LimitReverted | Self::BroughtBack | Self::ForecastCleared => 5,
         }
     }
 }
@@ -73,7 +81,7 @@ pub struct Entry<'a> {
     pub message: Message,
     /// The sentence that people read.
     pub text: &'a str,
-    /// `MEMMON_UNIT=`; and `OBJECT_SYSTEMD_UNIT=` if it is a unit's name and not a cgroup's path.
+    /// `MEMMON_UNIT=`, `(host)` if it is about the host; and `OBJECT_SYSTEMD_UNIT=` if it is a unit's name and not a cgroup's path.
     pub unit: Option<&'a str>,
     /// `MEMMON_PRIORITY=`.
     pub priority: Option<Priority>,
@@ -101,6 +109,12 @@ pub struct Entry<'a> {
     pub asked: Option<u64>,
     /// `MEMMON_PAGES_OUT=`: pages that are in swap now.
     pub still_out: Option<u64>,
+    /// `MEMMON_RESOURCE=`: what will be used up: `ram`, `swap` or `memory_max`.
+    pub resource: Option<&'a str>,
+    /// `MEMMON_EARLIEST=`: when, at the earliest; seconds.
+    pub earliest: Option<u64>,
+    /// `MEMMON_LATEST=`: when, at the latest; seconds.
+    pub latest: Option<u64>,
 }
 
 impl<'a> Entry<'a> {
@@ -123,6 +137,9 @@ impl<'a> Entry<'a> {
             address: None,
             asked: None,
             still_out: None,
+            resource: None,
+            earliest: None,
+            latest: None,
         }
     }
 
@@ -161,6 +178,12 @@ impl<'a> Entry<'a> {
             ("MEMMON_PID", self.pid.map(|pid| pid.to_string())),
             ("MEMMON_PAGES_ASKED", self.asked.map(|pages| pages.to_string())),
             ("MEMMON_PAGES_OUT", self.still_out.map(|pages| pages.to_string())),
+            ("MEMMON_RESOURCE", text(self.resource)),
+            (
+                "MEMMON_EARLIEST",
+                self.earliest.map(|seconds| seconds.to_string()),
+            ),
+            ("MEMMON_LATEST", self.latest.map(|seconds| seconds.to_string())),
             (
                 "MEMMON_ADDRESS",
                 self.address.map(|address| format!("{address:#x}")),

@@ -257,6 +257,9 @@ fn catalog_and_documentation_explain_every_message() {
         address: Some(4096),
         asked: Some(0),
         still_out: Some(0),
+        resource: Some(""),
+        earliest: Some(0),
+        latest: Some(0),
         ..alarm()
     };
     let fields: Vec<_> = full.fields().into_iter().map(|(name, _)| name).collect();

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use super::forecast::ForecastField;
 use crate::{
     config::Priority,
     decode::{Limit, Pressure},
-    policy::Situation,
+    policy::{AlarmKind, Situation},
 };
 
 /// The situation, the units, and what is proposed to be done.
@@ -29,6 +30,8 @@ pub struct ReportDocument {
     pub alarms: Option<Vec<AlarmField>>,
     /// Regions that processes have tagged; null without a running agent.
     pub regions: Option<Vec<RegionField>>,
+    /// When RAM, swap and the limits of units will be used up; null if nothing stores history.
+    pub forecast: Option<Vec<ForecastField>>,
 }
 
 impl ReportDocument {
@@ -121,6 +124,8 @@ pub struct UnitField {
     pub critical_pages_swapped: Option<u64>,
     /// Time its tasks were stalled in reclaim.
     pub stall_seconds: Option<f64>,
+    /// `memory.pressure`; null where the kernel does not account it.
+    pub psi: Option<PsiField>,
     /// The cgroup's files.
     pub limits: LimitsField,
     /// Leases on its limits; null if the lease file cannot be read.
@@ -226,7 +231,9 @@ pub struct LostField {
 pub struct AlarmField {
     /// As in the D-Bus signals.
     pub id: String,
-    /// About which unit.
+    /// What it is about.
+    pub kind: AlarmKind,
+    /// About which unit; `(host)` is the host.
     pub unit: String,
     /// `warning` or `critical`.
     pub severity: &'static str,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Blame, Critical, Facts};
-use crate::{attribute::OTHER, config::Priority};
+use crate::{attribute::OTHER, config::Priority, record::HOST};
 
 /// How many series there may be, and who has got one. Lives as long as the agent.
 ///
@@ -128,6 +128,9 @@ impl Bounds {
 
     /// The name a gauge of `unit` goes by.
     fn shown(&self, unit: &Arc<str>) -> Arc<str> {
+        if &**unit == HOST {
+            return Arc::clone(unit);
+        }
         Arc::clone(self.own.get(unit).unwrap_or(&self.other))
     }
 

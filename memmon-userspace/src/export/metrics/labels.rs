@@ -52,7 +52,7 @@ pub struct Stall {
 /// An alarm that is on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
 pub struct Alarm {
-    /// The unit concerned.
+    /// The unit concerned; `(host)` is the host.
     pub unit: Arc<str>,
     /// `warning` or `critical`.
     pub severity: &'static str,
@@ -81,7 +81,7 @@ pub struct Lease {
 /// Something that will be used up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
 pub struct Exhaustion {
-    /// `ram`, `swap`, `limit`, …
+    /// `ram`, `swap` or `memory_max`.
     pub resource: &'static str,
     /// The unit concerned; empty for the host.
     pub unit: Arc<str>,

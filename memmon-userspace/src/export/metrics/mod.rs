@@ -10,6 +10,7 @@ mod families;
 mod format;
 mod histogram;
 mod labels;
+mod regions;
 
 use std::{fmt, sync::Arc};
 
@@ -22,6 +23,7 @@ pub use self::{
     format::Format,
     histogram::Histogram,
     labels::{Action, Alarm, Blame, Critical, Exhaustion, Lease, Stall, SwapOut, Unit},
+    regions::Regions,
 };
 
 /// What a page without a tag is counted under, as a region.

@@ -297,6 +297,39 @@ fn declared_units_have_room_of_their_own_and_what_was_folded_stays_folded() {
     );
 }
 
+#[test]
+fn alarms_and_forecasts_about_the_host_are_not_folded_away() {
+    let mut bounds = Bounds::new(1, 0, 1, 1);
+    let alarm = |unit: &str| Alarm {
+        unit: Arc::from(unit),
+        severity: "warning",
+    };
+    let outlook = |resource, unit: &str| Exhaustion {
+        resource,
+        unit: Arc::from(unit),
+    };
+    let facts = bounds.apply(Facts {
+        units: vec![
+            unit("a.service", Priority::Critical),
+            unit("b.service", Priority::Critical),
+        ],
+        alarms: ["(host)", "a.service", "b.service"]
+            .map(|unit| (alarm(unit), 1))
+            .into(),
+        exhaustion: [
+            (outlook("ram", ""), 60.0),
+            (outlook("memory_max", "a.service"), 60.0),
+            (outlook("memory_max", "b.service"), 60.0),
+        ]
+        .into(),
+        ..Facts::default()
+    });
+    let units: Vec<&str> = facts.alarms.keys().map(|key| &*key.unit).collect();
+    assert_eq!(units, ["(host)", "a.service", "other"]);
+    let units: Vec<&str> = facts.exhaustion.keys().map(|key| &*key.unit).collect();
+    assert_eq!(units, ["a.service", ""]);
+}
+
 /// 500 units with every family, bounded and written: what one scrape costs. The limit is for release builds.
 #[test]
 fn five_hundred_units_take_less_than_ten_milliseconds() {

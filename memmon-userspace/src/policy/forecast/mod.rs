@@ -11,8 +11,10 @@
 //! docs/forecast.md compares this with simpler methods, and says where it loses.
 
 mod trend;
+mod watch;
 
 pub use trend::Trend;
+pub use watch::{Change, Watch};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +59,10 @@ const REACH: f64 = 10.0;
 
 /// Forecasts when the series reaches `limit`. The points are in order of time.
 pub fn forecast(points: &[Point], limit: f64) -> Forecast {
+    // Of the points as they came: put together, the last one is older.
+    let Some(now) = points.last().map(|last| last.at) else {
+        return Forecast::TooLittle;
+    };
     let points = condensed(points);
     if points.len() < 2 * LEAST_POINTS {
         return Forecast::TooLittle;
@@ -65,10 +71,10 @@ pub fn forecast(points: &[Point], limit: f64) -> Forecast {
     let (Some(whole), Some(recent)) = (Trend::of(&points), Trend::of(newer)) else {
         return Forecast::TooLittle;
     };
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+    let Some(first) = points.first() else {
         return Forecast::TooLittle;
     };
-    if recent.level_at(last.at) >= limit {
+    if recent.level_at(now) >= limit {
         return Forecast::Reached;
     }
     if !whole.is_significant() || !recent.is_significant() || (whole.slope > 0.0) != (recent.slope > 0.0) {
@@ -77,8 +83,8 @@ pub fn forecast(points: &[Point], limit: f64) -> Forecast {
     if recent.slope < 0.0 {
         return Forecast::Falling;
     }
-    let left = limit - recent.level_at(last.at);
-    let farthest = REACH * (last.at - first.at);
+    let left = limit - recent.level_at(now);
+    let farthest = REACH * (now - first.at);
     let at = |left: f64, slope: f64| {
         if slope > 0.0 {
             (left / slope).max(0.0)
@@ -96,6 +102,37 @@ pub fn forecast(points: &[Point], limit: f64) -> Forecast {
         expected,
         latest: at(left + recent.spread, recent.flattest).min(farthest),
     }
+}
+
+/// An interval of time, seconds, as people say it: `12–18 min`.
+pub fn interval(earliest: f64, latest: f64) -> String {
+    let ((from, from_unit), (to, to_unit)) = (rounded(earliest), rounded(latest));
+    match (from, to) {
+        (_, 0) => "less than a minute".to_owned(),
+        _ if from_unit != to_unit => format!("{from} {from_unit} to {to} {to_unit}"),
+        _ if from == to => format!("{to} {to_unit}"),
+        _ => format!("{from}–{to} {to_unit}"),
+    }
+}
+
+/// In the unit that says enough: minutes up to two hours and a half, hours up to two days.
+fn rounded(seconds: f64) -> (u64, &'static str) {
+    let minutes = whole(seconds / 60.0);
+    match minutes {
+        0..=150 => (minutes, "min"),
+        151..2880 => (minutes / 60, "h"),
+        _ => (minutes / 1440, "days"),
+    }
+}
+
+/// The nearest whole number; 0 for what is negative.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds ahead: positive, and capped by the forecast"
+)]
+pub fn whole(value: f64) -> u64 {
+    value.max(0.0).round() as u64
 }
 
 /// At most [`MOST_POINTS`] points: each the median of as many neighbours.

@@ -59,6 +59,22 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// What can be found without swapping critical units, bytes: what the other units can give, and the cache of all.
+    pub(super) fn elsewhere(&self) -> u64 {
+        let units = &self.snapshot.units;
+        let cache = units.iter().map(|unit| unit.cache);
+        self.others_anon()
+            .saturating_add(cache.fold(0, u64::saturating_add))
+    }
+
+    /// What swap has room for of the anonymous memory of units that are not critical, bytes.
+    fn others_anon(&self) -> u64 {
+        let units = &self.snapshot.units;
+        let others = units.iter().filter(|unit| unit.priority != Priority::Critical);
+        let anon = others.map(|unit| unit.anon).fold(0, u64::saturating_add);
+        anon.min(self.swap_free)
+    }
+
     /// Running units that are critical and may be acted upon.
     pub(super) fn critical(&self) -> impl Iterator<Item = &'a UnitView> + use<'a> {
         let own = self.snapshot.own_unit.as_deref();
@@ -234,6 +250,10 @@ impl<'a> Ledger<'a> {
             below: unit.below.clone(),
             below_complete: unit.below_complete,
             host: self.snapshot.host,
+            // What is free counts here as well: it is what the reflex sees.
+            elsewhere: self
+                .elsewhere()
+                .max(self.snapshot.host.available.saturating_add(self.others_anon())),
             situation: self.state.situation.ram,
             tagged: unit.tagged,
             pressure: unit.pressure,
@@ -250,6 +270,8 @@ impl<'a> Ledger<'a> {
             last_critical: unit.last_critical,
             pressure: None,
             own_unit: self.snapshot.own_unit.clone(),
+            started_again: false,
+            theirs: unit.theirs,
         };
         (snapshot, state)
     }

@@ -2,14 +2,11 @@
 
 use super::ledger::Ledger;
 use super::{StrategyAction, grants, reduce};
-use crate::config::{OnCriticalSwap, Priority};
+use crate::config::OnCriticalSwap;
 use crate::decode::{Limit, ReclaimKind};
-use crate::policy::headroom::{Headroom, Size};
+use crate::policy::headroom::{Headroom, HostRoom, Size};
 use crate::policy::host::UnitView;
 use crate::policy::{Action, CriticalEvent, Property, Relation, Situation, reflex};
-
-/// The others must be able to give at least this share of RAM: 1/20.
-const SPARE: u64 = 20;
 
 /// From `ram_high` they are spared from reclaim, from `ram_critical` their swap is stopped where that is safe.
 pub(super) fn critical_units(ledger: &mut Ledger<'_>, ram: Situation) {
@@ -31,19 +28,8 @@ pub(super) fn critical_units(ledger: &mut Ledger<'_>, ram: Situation) {
 /// If the swap of all critical units is stopped, the host must find what it lacks elsewhere, or somebody is
 /// OOM-killed who would have lived: what the other units can give, and the cache of all, must cover it.
 fn elsewhere(ledger: &Ledger<'_>) -> Result<(), String> {
-    let snapshot = ledger.snapshot;
-    let others = snapshot
-        .units
-        .iter()
-        .filter(|unit| unit.priority != Priority::Critical);
-    let anon: u64 = others.map(|unit| unit.anon).fold(0, u64::saturating_add);
-    let cache = snapshot
-        .units
-        .iter()
-        .map(|unit| unit.cache)
-        .fold(0, u64::saturating_add);
-    let gives = anon.min(ledger.swap_free).saturating_add(cache);
-    let needed = reduce::above_critical(ledger).max(snapshot.host.total / SPARE);
+    let gives = ledger.elsewhere();
+    let needed = reduce::above_critical(ledger).max(HostRoom::needed(ledger.snapshot.host.total));
     if gives >= needed || ledger.critical().next().is_none() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     decode::rfc3339,
     export::json::report::AlarmField,
-    policy::{MonoTime, Severity},
+    policy::{AlarmKind, MonoTime, Severity},
 };
 
 /// Between two answers to the same alarm: a storm that cannot be stopped must not keep the agent busy.
@@ -39,6 +39,7 @@ impl Alarm {
     pub(super) fn field(&self, offset: i128) -> AlarmField {
         AlarmField {
             id: self.id.clone(),
+            kind: AlarmKind::SwapOut,
             unit: self.unit.to_string(),
             severity: self.severity.as_str(),
             reason: self.reason.clone(),

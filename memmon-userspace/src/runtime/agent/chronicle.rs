@@ -1,28 +1,17 @@
-//! What is kept of all this: in memory for the forecast, in the database for people.
+//! What is kept of all this in the database, for people and for the forecast.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path};
 
 use super::sums::Sums;
 use crate::{
-    config::{Config, History},
-    policy::{
-        HostDecision, HostSnapshot, MonoTime, Outlook, StrategyState,
-        forecast::{Forecast, Point, forecast},
-    },
-    record::{self, Entry, Event, EventKind, HOST, Keep, Recorder, Sample, Tick},
+    config::History,
+    policy::{HostDecision, HostSnapshot, MonoTime, StrategyState},
+    record::{self, Entry, Event, EventKind, Forecasts, HOST, Keep, Recorder, Sample, Tick},
     source::proc,
 };
 
 /// Where history is stored.
 pub const HISTORY: &str = "/var/lib/memmon/history.db";
-/// Between two points for the forecast.
-const POINT: f64 = 15.0;
-/// Points kept for the forecast: an hour of them.
-const POINTS: usize = 240;
 
 /// Keeps what happens.
 pub(super) struct Chronicle {
@@ -30,8 +19,6 @@ pub(super) struct Chronicle {
     next_sample: MonoTime,
     /// Pages swapped out and time stalled at the last sample, by unit.
     before: HashMap<String, (u64, u64)>,
-    /// RAM in use over the last hour.
-    used: VecDeque<Point>,
 }
 
 impl Chronicle {
@@ -51,39 +38,12 @@ impl Chronicle {
             recorder,
             next_sample: MonoTime(0),
             before: HashMap::new(),
-            used: VecDeque::new(),
         }
     }
 
-    /// Keeps the use of RAM for the forecast.
-    pub(super) fn note_use(&mut self, snapshot: &HostSnapshot) {
-        let at = Duration::from_nanos(proc::monotonic_ns()).as_secs_f64();
-        if self.used.back().is_some_and(|last| at - last.at < POINT) {
-            return;
-        }
-        let host = &snapshot.host;
-        #[expect(clippy::cast_precision_loss, reason = "bytes of RAM are below 2^53")]
-        let value = host.total.saturating_sub(host.available) as f64;
-        self.used.push_back(Point { at, value });
-        if self.used.len() > POINTS {
-            self.used.pop_front();
-        }
-    }
-
-    /// When the use of RAM will be high; only if somebody acts upon it, since finding out takes a millisecond.
-    pub(super) fn outlook(&mut self, snapshot: &HostSnapshot, config: &Config) -> Option<Outlook> {
-        if !config.proactive.enabled {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "bytes of RAM are below 2^53")]
-        let limit = snapshot.host.total as f64 * config.thresholds.ram_high;
-        match forecast(self.used.make_contiguous(), limit) {
-            Forecast::Exhausts { earliest, latest, .. } => Some(Outlook {
-                earliest: whole(earliest),
-                latest: whole(latest),
-            }),
-            _ => None,
-        }
+    /// New forecasts, if there are any; within them `None`: nothing is stored, so there are none.
+    pub(super) fn forecasts(&self) -> Option<Forecasts> {
+        self.recorder.as_ref()?.forecasts()
     }
 
     /// Stores a sample of every unit, if it is time for one.
@@ -112,7 +72,11 @@ impl Chronicle {
                 stalled_us,
             });
         }
-        recorder.put(Entry::Tick(Tick { at: wall(), samples }));
+        recorder.put(Entry::Tick(Tick {
+            at: wall(),
+            samples,
+            swap_total: Some(snapshot.host.swap_total),
+        }));
         self.before = seen;
     }
 
@@ -206,13 +170,4 @@ impl Chronicle {
 
 fn wall() -> i64 {
     record::wall_seconds(super::now(), proc::wall_clock_offset_ns())
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "seconds ahead, positive and capped by the forecast"
-)]
-fn whole(seconds: f64) -> u64 {
-    seconds.max(0.0) as u64
 }

@@ -63,6 +63,12 @@ impl Agent {
         }
     }
 
+    /// The cgroup is gone, whoever had marked it.
+    pub(super) fn take_mark_back(&mut self, id: u64) {
+        self.marks.0.remove(&id);
+        self.unmark_inherited(id);
+    }
+
     fn unmark_inherited(&mut self, id: u64) {
         if let Err(error) = self.observer.probes.unmark_critical(id) {
             tracing::warn!("cgroup {id} is still reported as critical: {error}");

@@ -8,7 +8,6 @@ use super::{Agent, now};
 use crate::{
     config::Config,
     export::alerts::{self, Alert, Board, Sender},
-    policy::{Decision, Severity},
 };
 
 /// Where the alarms that are on are kept, beside the leases.
@@ -53,23 +52,7 @@ pub(super) async fn to(target: Sender, board: watch::Receiver<Board>, delivering
 
 impl Agent {
     /// Has an alarm delivered.
-    pub(super) fn deliver_alarm(
-        &self,
-        id: &str,
-        decision: &Decision,
-        severity: Severity,
-        reason: &str,
-        pages: u64,
-    ) {
-        let alert = Alert {
-            id: id.to_owned(),
-            unit: decision.unit.clone(),
-            severity,
-            reason: reason.to_owned(),
-            pages,
-            since: now(),
-            over: None,
-        };
+    pub(super) fn deliver_alarm(&self, alert: Alert) {
         self.outside.change_board(|board| board.raise(alert));
     }
 

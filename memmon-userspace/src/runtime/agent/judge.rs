@@ -15,10 +15,11 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Agent, now};
+use super::{Agent, ahead::Ahead, now};
 use crate::{
     policy::{
-        HostDecision, HostSnapshot, MonoTime, Rules, Situation, StrategyAction, StrategyState, strategies,
+        HostDecision, HostSnapshot, MonoTime, Outlook, Rules, Situation, StrategyAction, StrategyState,
+        strategies,
     },
     runtime::survey::{self, Places, Plan},
     source::psi::PressureTrigger,
@@ -59,11 +60,15 @@ pub(super) struct Judge {
     pub(super) ends: mpsc::Sender<Ended>,
     ended: mpsc::Receiver<Ended>,
     pressure: Option<PressureTrigger>,
+    /// Anonymous memory of the units that are kept out of swap, bytes, at the last survey.
+    pub(super) kept: u64,
     /// A survey is on its way.
     looking: bool,
     last_look: MonoTime,
     next_look: MonoTime,
     pub(super) state: StrategyState,
+    /// When RAM will be high, as it was forecast at the last look.
+    outlook: Option<Outlook>,
     /// The last decision.
     pub(super) decision: Option<HostDecision>,
     /// Tells threads to end.
@@ -81,9 +86,13 @@ impl Judge {
         std::thread::Builder::new()
             .name("survey".to_owned())
             .spawn(move || {
+                let mut ahead = Ahead::default();
                 while let Ok(plan) = to_do.recv() {
                     let sent = match survey::survey(&there, &plan) {
-                        Ok(snapshot) => done.blocking_send(snapshot),
+                        Ok(mut snapshot) => {
+                            snapshot.outlook = ahead.outlook(&snapshot, plan.ahead);
+                            done.blocking_send(snapshot)
+                        }
                         Err(error) => {
                             tracing::error!("the host cannot be judged: {error}");
                             done.blocking_send(HostSnapshot::default())
@@ -104,10 +113,12 @@ impl Judge {
             ends,
             ended,
             pressure,
+            kept: 0,
             looking: false,
             last_look: MonoTime(0),
             next_look: MonoTime(0),
             state: StrategyState::default(),
+            outlook: None,
             decision: None,
             stop: Arc::new(AtomicBool::new(false)),
         })
@@ -158,6 +169,7 @@ impl Agent {
         if self.judge.next_look().is_none_or(|at| now < at) {
             return;
         }
+        self.count_if_older(CALM);
         let plan = self.survey_plan();
         match self.judge.plans.try_send(plan) {
             Ok(()) => self.judge.looking = true,
@@ -185,6 +197,10 @@ impl Agent {
             let state = self.states.get(unit.unit.as_str());
             unit.last_critical = state.and_then(|state| state.last_critical);
             unit.tagged = self.mirror.has_tags(&unit.unit);
+            unit.theirs = self
+                .hands
+                .as_ref()
+                .and_then(|hands| hands.executor.theirs(&unit.unit));
         }
         Plan {
             units,
@@ -194,6 +210,11 @@ impl Agent {
                 .flat_map(|hands| hands.executor.leases().map(survey::host_lease))
                 .collect(),
             own_unit: self.own_unit.clone(),
+            ahead: self
+                .config
+                .proactive
+                .enabled
+                .then_some(self.config.thresholds.ram_high),
         }
     }
 
@@ -207,9 +228,10 @@ impl Agent {
         if self.options.dry_run {
             snapshot.imagine_leases();
         }
-        self.chronicle.note_use(&snapshot);
+        let kept = snapshot.units.iter().filter(|unit| unit.keeps_anon());
+        self.judge.kept = kept.map(|unit| unit.anon).fold(0, u64::saturating_add);
+        self.judge.outlook = snapshot.outlook;
         let config = Arc::clone(&self.config);
-        snapshot.outlook = self.chronicle.outlook(&snapshot, &config);
         let rules = Rules::from(&*config);
         let before = self.judge.state.situation;
         self.judge.state.observe(&snapshot, &rules, now);
@@ -221,6 +243,7 @@ impl Agent {
         if config.strategies.act {
             self.carry_out(&snapshot, &decision, now);
         }
+        self.look_ahead(&snapshot, now);
         self.chronicle.sample(&snapshot, &self.sums, &config.history, now);
         let calm = decision.situation.ram == Situation::Normal && !decision.situation.swap_high;
         let pause = if calm { CALM } else { TENSE };
@@ -238,7 +261,7 @@ impl Agent {
         if self.options.dry_run {
             snapshot.imagine_leases();
         }
-        snapshot.outlook = self.chronicle.outlook(&snapshot, &self.config);
+        snapshot.outlook = self.judge.outlook;
         let rules = Rules::from(&*self.config);
         let mut state = self.judge.state.clone();
         state.observe(&snapshot, &rules, now());

@@ -59,6 +59,10 @@ impl Agent {
 
     /// A limit was hit: whether the unit needs its swap back is decided now.
     pub(super) fn limits_hit(&mut self, cgroups: &[String]) {
+        if let Some(hands) = &mut self.hands {
+            let outcomes = hands.executor.give_back_again(cgroups);
+            self.tell(&outcomes);
+        }
         let guarded = self.hands.iter().flat_map(|hands| hands.executor.guarded());
         let units: Vec<Arc<str>> = guarded
             .filter(|lease| cgroups.contains(&lease.cgroup))

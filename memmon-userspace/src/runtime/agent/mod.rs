@@ -3,14 +3,18 @@
 //! The order in which the loop looks at its sources is the order of urgency: the names of new cgroups, then
 //! pages of critical units, then what systemd answers, then the rest.
 
+mod ahead;
 mod alarms;
 mod bringing;
 mod chronicle;
 mod critical;
 mod deliver;
+mod farewell;
+mod hands;
 mod judge;
 mod limits;
 mod orders;
+mod outlooks;
 mod outside;
 mod own_memory;
 mod reflex;
@@ -18,6 +22,7 @@ mod regions;
 mod reload;
 mod reporter;
 mod review;
+mod said;
 mod scan;
 mod scrape;
 mod service;
@@ -25,13 +30,15 @@ mod steps;
 mod sums;
 mod tags;
 mod tell;
+mod unknown;
 mod verify;
 mod view;
+mod web;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -43,14 +50,18 @@ use self::{
     bringing::Bringing,
     chronicle::Chronicle,
     critical::Marks,
+    hands::Hands,
     judge::Judge,
     limits::Limits,
     orders::Reverting,
+    outlooks::Outlooks,
     outside::{Heard, Outside},
+    reload::Reload,
     scan::Scans,
     service::Service,
     sums::Sums,
     tags::{Mirror, News, Told},
+    web::Serving,
 };
 use super::{
     observer::{ObserveError, Observer, Ready},
@@ -58,10 +69,9 @@ use super::{
 };
 use crate::{
     action::{
-        self, Executor, ExecutorError, Outcome,
-        systemd::{Bus, Job, Report},
+        ExecutorError,
+        systemd::{Bus, Report},
     },
-    attribute::UnitFacts,
     config::{Config, Layers, LogLevel},
     export::{
         http,
@@ -72,10 +82,9 @@ use crate::{
     source::{
         bpf_log,
         cgroup_tree::{CgroupTree, CgroupTreeError},
-        cgroupfs::CgroupRoot,
         probes::Options,
         proc,
-        systemd::{self, SystemdEvent, SystemdOptions},
+        systemd::{self, SystemdOptions},
     },
 };
 
@@ -83,15 +92,10 @@ use crate::{
 const BATCH: usize = 1024;
 /// Jobs and reports that may wait between the loop and the task that talks to systemd.
 const CHANNEL: usize = 64;
-/// How long leases are given back at the end before the agent leaves them to its next start.
-const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Units that get sums of their own; further ones are counted together.
 const UNITS: usize = 10_000;
 /// Pairs of victim and reclaimer, likewise.
 const BLAMED: usize = 20_000;
-/// Where leases are kept.
-const LEASE_DIR: &str = "/run/memmon";
-
 /// How to run.
 pub struct AgentOptions {
     /// Where the configuration comes from, also at a reload.
@@ -122,14 +126,6 @@ impl From<CgroupTreeError> for AgentError {
     }
 }
 
-/// What changes limits; absent where memmon only observes.
-struct Hands {
-    executor: Executor,
-    root: CgroupRoot,
-    jobs: mpsc::Sender<Job>,
-    reports: mpsc::Receiver<Report>,
-}
-
 /// The agent's state; one task owns it.
 struct Agent {
     observer: Observer,
@@ -140,8 +136,11 @@ struct Agent {
     journal: Journal,
     marks: Marks,
     alarms: Alarms,
+    outlooks: Outlooks,
     states: HashMap<Arc<str>, State>,
     sums: Sums,
+    /// When the counters were read that the sums stand for.
+    counted: MonoTime,
     counters: Counters,
     losses: verify::Losses,
     /// `exact` once the self-test has passed, else `unverified`.
@@ -153,6 +152,10 @@ struct Agent {
     next_review: Option<MonoTime>,
     started: MonoTime,
     outside: Outside,
+    /// Units with a lease that were started again, until systemd has told how things are.
+    started_again: BTreeSet<Arc<str>>,
+    /// A configuration that is about to be in force.
+    reload: Option<Reload>,
     /// Callers of `RevertAll` that wait for its end.
     reverting: Vec<Reverting>,
     scans: Scans,
@@ -194,7 +197,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         degraded
             .push("the memory controller is on cgroup v1: memmon observes and changes nothing".to_owned());
     } else {
-        let opened = open_hands(&options, &config, &tree.mount, with_systemd)?;
+        let opened = hands::open(&options, &config, &tree.mount, with_systemd)?;
         corrupt = opened.corrupt;
         outcomes = opened.outcomes;
         hands = Some(opened.hands);
@@ -220,11 +223,17 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     {
         tracing::warn!("metrics are served to other hosts, unencrypted, on {socket}");
     }
-    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, sockets)?;
+    let page = web::guard(&config.http, &sockets).unwrap_or_else(|error| {
+        degraded.push(format!("the web page is not served: {error}"));
+        None
+    });
+    let serving = Serving { sockets, page };
+    let (outside, tags) = Outside::open(Bus::System, &observer, tree.clone(), &config, serving)?;
     let mut agent = Agent {
         degraded,
         counters: Counters::default(),
         sums: Sums::new(observer.probes.has("swap_read")),
+        counted: started,
         observer,
         config: Arc::new(config),
         options,
@@ -233,6 +242,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         journal: Journal::default(),
         marks: Marks::default(),
         alarms: Alarms::new(started),
+        outlooks: Outlooks::new(started),
         states: HashMap::new(),
         verified: "unverified",
         losses: verify::Losses::default(),
@@ -241,6 +251,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         next_review: None,
         started,
         outside,
+        started_again: BTreeSet::new(),
+        reload: None,
         reverting: Vec::new(),
         scans: Scans::new(tree.clone()),
         judge,
@@ -264,8 +276,9 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     } else {
         None
     };
-    let (tests, mut wanted) = mpsc::channel(1);
-    tokio::spawn(verify::self_test(tree, tests));
+    let (to_loop, mut tested) = mpsc::channel(1);
+    let counters = Arc::clone(agent.observer.probes.counters());
+    tokio::spawn(verify::self_test(tree, counters, to_loop));
     service.ready();
 
     loop {
@@ -292,7 +305,7 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
             Some(report) = next_report(&mut agent.hands) => agent.reported(report),
             cgroups = agent.limits.hit() => agent.limits_hit(&cgroups),
             Some(event) = next(&mut units) => agent.systemd_said(event),
-            Some(request) = wanted.recv() => agent.self_test(request),
+            Some(test) = tested.recv() => agent.self_tested(test),
             Some(matter) = agent.judge.hear() => agent.matter(matter),
             Some(heard) = agent.outside.hear() => agent.heard(heard),
             _ = hangup.recv() => agent.reload(&service),
@@ -301,6 +314,8 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
         // Also when there is always something more urgent: a storm must neither look like a hang nor keep a
         // lease for ever.
         service.beat();
+        agent.reload_if_counted(&service);
+        agent.scan_if_due();
         agent.review_if_due();
         agent.judge_if_due();
         agent.pump();
@@ -311,64 +326,6 @@ pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError
     agent.put_everything_back().await;
     agent.outside.take_leave().await;
     Ok(())
-}
-
-struct Opened {
-    hands: Hands,
-    corrupt: Vec<String>,
-    outcomes: Vec<Outcome>,
-}
-
-fn open_hands(
-    options: &AgentOptions,
-    config: &Config,
-    mount: &Path,
-    with_systemd: bool,
-) -> Result<Opened, AgentError> {
-    let (executor, recovered, outcomes) = Executor::open(action::Options {
-        cgroup_root: mount.to_path_buf(),
-        lease_dir: PathBuf::from(LEASE_DIR),
-        dry_run: options.dry_run,
-        write_path: config.reaction.write_path,
-        systemd: with_systemd,
-        page_size: rustix::param::page_size() as u64,
-        clock: Box::new(now),
-    })?;
-    let (jobs, for_worker) = mpsc::channel(CHANNEL);
-    let (from_worker, reports) = mpsc::channel(CHANNEL);
-    tokio::spawn(action::systemd::work(
-        Bus::System,
-        PathBuf::from("/"),
-        for_worker,
-        from_worker,
-    ));
-    let root = CgroupRoot::open(mount)?;
-    let corrupt = recovered.corrupt.iter().map(corrupt_in_words).collect();
-    let hands = Hands {
-        executor,
-        root,
-        jobs,
-        reports,
-    };
-    Ok(Opened {
-        hands,
-        corrupt,
-        outcomes,
-    })
-}
-
-fn corrupt_in_words(corrupt: &action::Corrupt) -> String {
-    let named = if corrupt.named.is_empty() {
-        "nothing".to_owned()
-    } else {
-        corrupt.named.join(", ")
-    };
-    format!(
-        "the lease file is damaged from line {} on; it is kept as {} and nothing was guessed; its intact lines name {named}: \
-         compare these limits with what they should be",
-        corrupt.line,
-        corrupt.kept.display()
-    )
 }
 
 /// Receives, or waits for ever where nothing will ever come.
@@ -416,43 +373,6 @@ impl Agent {
         }
     }
 
-    fn reported(&mut self, report: Report) {
-        if let Some(hands) = &mut self.hands {
-            let outcomes = hands.executor.report(report);
-            self.tell(&outcomes);
-        }
-    }
-
-    fn systemd_said(&mut self, event: SystemdEvent) {
-        match event {
-            SystemdEvent::Snapshot { version, units } => {
-                tracing::debug!("systemd {version} knows {} units with cgroups", units.len());
-                for problem in units.iter().flat_map(|unit| &unit.problems) {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_all_facts(&units);
-                self.mark_critical();
-                // After a lost connection a reload may have passed unseen.
-                if let Some(hands) = &mut self.hands {
-                    hands.executor.reloaded();
-                }
-            }
-            SystemdEvent::Unit(unit) => {
-                for problem in &unit.problems {
-                    tracing::warn!("{problem}");
-                }
-                self.observer.index.set_facts(&unit.name, UnitFacts::from(&unit));
-                self.mark_unit(&unit.name);
-            }
-            SystemdEvent::Removed(name) => self.observer.index.clear_facts(&name),
-            // The snapshot that follows a reload has the leases looked at.
-            SystemdEvent::Reloading(_) => {}
-            SystemdEvent::Lost(why) => {
-                tracing::warn!("systemd cannot be reached: {why}; limits change in cgroup files, leases wait")
-            }
-        }
-    }
-
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Order(order) => self.obey(order),
@@ -482,42 +402,11 @@ impl Agent {
     fn next_wake(&self, beat: Option<MonoTime>) -> tokio::time::Instant {
         let far = now().after(Duration::from_secs(3600));
         let executor = self.hands.as_ref().and_then(|hands| hands.executor.next_wakeup());
-        let wake = [beat, executor, self.next_review, self.judge.next_look()]
+        let scan = self.scans.next_try();
+        let wake = [beat, executor, scan, self.next_review, self.judge.next_look()]
             .into_iter()
             .flatten()
             .fold(far, Ord::min);
         tokio::time::Instant::now() + wake.since(now())
-    }
-
-    /// SIGTERM: every lease ends now, whatever the situation is.
-    async fn put_everything_back(&mut self) {
-        let Some(hands) = &mut self.hands else { return };
-        let outcomes = hands.executor.revert_all("memmon stops");
-        self.tell(&outcomes);
-        let deadline = tokio::time::Instant::now() + LAST_WORDS;
-        while let Some(hands) = &mut self.hands {
-            if hands.executor.is_settled() {
-                return;
-            }
-            hands.executor.pump(&hands.jobs);
-            let pause = hands
-                .executor
-                .next_wakeup()
-                .map_or(LAST_WORDS, |wake| wake.since(now()));
-            tokio::select! {
-                report = hands.reports.recv() => match report {
-                    Some(report) => self.reported(report),
-                    None => return,
-                },
-                () = tokio::time::sleep(pause) => {}
-                () = tokio::time::sleep_until(deadline) => {
-                    tracing::error!(
-                        "some leases could not be given back within {} s; the next start of memmon does it",
-                        LAST_WORDS.as_secs()
-                    );
-                    return;
-                }
-            }
-        }
     }
 }

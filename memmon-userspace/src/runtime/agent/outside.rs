@@ -3,7 +3,12 @@
 //! It has a runtime of its own and gives way to the loop where CPUs are short: no client can take time from the
 //! reaction to a page. The loop hears from it by bounded channels and looks at them last.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 
@@ -11,8 +16,10 @@ use super::{
     CHANNEL, deliver, now,
     reporter::Reporter,
     scrape::Scraper,
+    sums::Counts,
     tags::{self, TagsNews},
-    view::Ask,
+    view::{Answer, Ask},
+    web::Serving,
 };
 use crate::{
     action::systemd::Bus,
@@ -20,10 +27,11 @@ use crate::{
     export::{
         alerts::Board,
         dbus::{self, Doors, Order, Signal},
-        http::{self, Hosts, Limits, Socket},
+        http::{self, Hosts},
     },
+    kernel::programs::Programs,
     runtime::observer::Observer,
-    source::cgroup_tree::CgroupTree,
+    source::{cgroup_tree::CgroupTree, probes::Counters},
 };
 
 /// Signals that may wait for the bus. An alarm and its limit are two; a thousand units at once are not more than
@@ -43,6 +51,8 @@ pub(super) struct Outside {
     delivered: mpsc::Receiver<()>,
     orders: mpsc::Receiver<Order>,
     asks: mpsc::Receiver<Ask>,
+    /// Asks for a reading of the counters.
+    readings: mpsc::Sender<()>,
 }
 
 /// Something that the loop has to do for somebody outside.
@@ -58,16 +68,17 @@ impl Outside {
         observer: &Observer,
         tree: CgroupTree,
         config: &Config,
-        sockets: Vec<Socket>,
+        serving: Serving,
     ) -> io::Result<(Self, TagsNews)> {
         let (board, to_deliver) = watch::channel(deliver::board());
         let (delivering, delivered) = mpsc::channel(1);
         let targets = deliver::targets(config);
         let hosts = Hosts::new(config.http.hosts.iter().cloned());
-        let programs = observer.probes.programs();
+        let programs = Arc::new(observer.probes.programs());
         let (signals, to_send) = mpsc::channel(SIGNALS);
         let (to_loop, orders) = mpsc::channel(CHANNEL);
         let (to_show, asks) = mpsc::channel(1);
+        let (readings, to_read) = mpsc::channel(1);
         let (tags, tag_requests, news) = tags::channels(CHANNEL);
         let counters = Arc::clone(observer.probes.counters());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,20 +94,28 @@ impl Outside {
                     orders: to_loop,
                 };
                 tokio::spawn(tags::own(tag_requests, tree.clone()));
+                let scraper = Scraper {
+                    tree: tree.clone(),
+                    counters: Arc::clone(&counters),
+                    programs: Arc::clone(&programs),
+                    asks: to_show.clone(),
+                    tags: tags.clone(),
+                    regions: Mutex::default(),
+                };
+                let routes = http::routes(scraper.feed());
+                serving.serve(routes, hosts, &doors.reports, to_deliver.clone());
                 tokio::spawn(deliver::keep(to_deliver.clone(), delivering.clone()));
                 for target in targets {
                     tokio::spawn(deliver::to(target, to_deliver.clone(), delivering.clone()));
                 }
                 drop((to_deliver, delivering));
-                let scraper = Scraper {
-                    tree: tree.clone(),
-                    counters: Arc::clone(&counters),
-                    programs,
-                    asks: to_show.clone(),
-                };
-                let routes = http::routes(scraper.feed());
-                tokio::spawn(http::serve(sockets, routes, hosts, Limits::default()));
-                let reporter = Reporter::new(tree, counters, to_show, tags);
+                tokio::spawn(read(
+                    to_read,
+                    Arc::clone(&counters),
+                    Arc::clone(&programs),
+                    to_show.clone(),
+                ));
+                let reporter = Reporter::new(tree, counters, programs, to_show, tags);
                 tokio::spawn(reporter.run(report_requests));
                 dbus::serve(bus, doors, to_send).await;
             });
@@ -107,8 +126,15 @@ impl Outside {
             delivered,
             orders,
             asks,
+            readings,
         };
         Ok((ends, news))
+    }
+
+    /// Has the counters read from now on; the reading is heard as an [`Ask`] of nobody.
+    pub(super) fn want_counts(&self) {
+        // One that is waiting to be made is as good.
+        let _ = self.readings.try_send(());
     }
 
     /// Changes what is delivered.
@@ -131,6 +157,24 @@ impl Outside {
             biased;
             order = self.orders.recv() => order.map(Heard::Order),
             ask = self.asks.recv() => ask.map(Heard::Ask),
+        }
+    }
+}
+
+/// Reads the counters when the loop wants to know them.
+async fn read(
+    mut wanted: mpsc::Receiver<()>,
+    counters: Arc<Counters>,
+    programs: Arc<Programs>,
+    loop_: mpsc::Sender<Ask>,
+) {
+    while wanted.recv().await.is_some() {
+        let ask = Ask {
+            counts: Counts::read(&counters, &programs),
+            answer: Answer::Nobody,
+        };
+        if loop_.send(ask).await.is_err() {
+            return;
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     action::{Outcome, measure},
     attribute::{self, Attributed, Resolved},
     config::Priority,
-    decode::{MemInfo, SwapOut},
+    decode::{self, MemInfo, SwapOut},
     policy::{self, CriticalEvent, Decision, MonoTime, Region, Relation, Snapshot},
     source::{cgroupfs::CgroupReadError, proc::Proc},
 };
@@ -145,7 +145,7 @@ impl Agent {
         event: Option<CriticalEvent>,
         now: MonoTime,
     ) -> Option<Decision> {
-        let host = host_memory()?;
+        let (host, swappable) = host_memory()?;
         // It worsens at once, and eases when the judgement says so.
         let measured = policy::situation(&host, &self.config.thresholds, self.situation);
         self.situation = self.situation.max(measured);
@@ -161,6 +161,7 @@ impl Agent {
             below_complete: false,
             tagged: self.mirror.has_tags(unit) || event.as_ref().is_some_and(|event| event.region.is_some()),
             host,
+            elsewhere: policy::elsewhere(&host, swappable, self.judge.kept),
             situation: self.situation,
             pressure: None,
             event,
@@ -190,17 +191,18 @@ impl Agent {
             }
             hands.executor.imagine(&mut snapshot);
             state.leases = hands.executor.views(unit);
+            state.theirs = hands.executor.theirs(unit);
         }
         let decision = policy::decide(&snapshot, &self.config.reaction, state, now);
         state.remember(&snapshot, now);
         Some(decision)
     }
 
-    /// Walks the reaction path once, so that its code and data are in memory before they are needed. The
-    /// agent's own unit is never acted upon, so nothing comes of it.
+    /// Walks the reaction path once, so that its code and data are in memory before they are needed. The agent's own
+    /// unit is never acted upon, so nothing comes of the decision; what is done about others is done about it apart.
     pub(super) fn rehearse(&mut self) {
         let Some(own) = self.own_unit.clone() else { return };
-        let Some((_, cgroup)) = self
+        let Some((id, cgroup)) = self
             .observer
             .index
             .cgroup_of_unit(&own)
@@ -210,7 +212,7 @@ impl Agent {
         };
         let event = CriticalEvent {
             pages: 1,
-            kind: crate::decode::ReclaimKind::Other,
+            kind: decode::ReclaimKind::Other,
             relation: Relation::Unknown,
             reclaimer: None,
             comm: "rehearsal".to_owned(),
@@ -224,17 +226,24 @@ impl Agent {
                 .executor
                 .execute(&decision, self.config.reaction.on_critical_swap);
         }
+        if let Some(hands) = &mut self.hands
+            && let Err(error) = hands.executor.rehearse(&unit, &cgroup, id)
+        {
+            tracing::warn!("limits may not be changed in time, or at all: {error}");
+        }
         self.states.remove(&unit);
     }
 }
 
-/// The host's memory; `None`, told once per call, if `/proc/meminfo` cannot be read or understood.
-fn host_memory() -> Option<MemInfo> {
+/// The host's memory, and what of it could be swapped out, bytes; `None`, told once per call, if `/proc/meminfo` cannot
+/// be read or understood.
+fn host_memory() -> Option<(MemInfo, u64)> {
     let text = Proc::default()
         .meminfo()
         .map_err(|error| tracing::error!("{error}"))
         .ok()?;
-    MemInfo::parse(&text)
+    let host = MemInfo::parse(&text)
         .map_err(|error| tracing::error!("{error}"))
-        .ok()
+        .ok()?;
+    Some((host, decode::swappable(&text).unwrap_or(0)))
 }

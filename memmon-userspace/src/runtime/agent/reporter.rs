@@ -15,8 +15,12 @@ use super::{
 use crate::{
     export::{
         dbus::{DumpRequest, ReportRequest},
-        json::report::{AgentField, RegionField, ReportDocument, UnitField},
+        json::{
+            forecast::ForecastField,
+            report::{AgentField, RegionField, ReportDocument, UnitField},
+        },
     },
+    kernel::programs::Programs,
     runtime::report::{self, Figures},
     source::{cgroup_tree::CgroupTree, probes::Counters},
 };
@@ -28,6 +32,7 @@ const FRESH: Duration = Duration::from_millis(100);
 pub(super) struct Reporter {
     tree: CgroupTree,
     counters: Arc<Counters>,
+    programs: Arc<Programs>,
     asks: mpsc::Sender<Ask>,
     tags: TagsHandle,
     last: Option<(Instant, Arc<ReportDocument>)>,
@@ -37,12 +42,14 @@ impl Reporter {
     pub(super) fn new(
         tree: CgroupTree,
         counters: Arc<Counters>,
+        programs: Arc<Programs>,
         asks: mpsc::Sender<Ask>,
         tags: TagsHandle,
     ) -> Self {
         Self {
             tree,
             counters,
+            programs,
             asks,
             tags,
             last: None,
@@ -55,32 +62,55 @@ impl Reporter {
             // Whoever asked may have given up.
             match request {
                 ReportRequest::Report(answer) => drop(answer.send(self.report().await)),
+                // A page gives up soon and asks again: the loop need not make up for what it was too busy for.
+                ReportRequest::Glance(answer) if answer.is_closed() => {}
+                ReportRequest::Glance(answer) => drop(answer.send(self.glance().await)),
                 ReportRequest::Dump(DumpRequest { uid, answer }) => drop(answer.send(self.dump(uid).await)),
             }
         }
     }
 
     async fn report(&mut self) -> Result<Arc<ReportDocument>, String> {
-        if let Some((written, report)) = &self.last
-            && written.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(report));
+        if let Some(report) = self.fresh() {
+            return Ok(report);
         }
+        let report = self.ask(Answer::View).await?;
+        self.last = Some((Instant::now(), Arc::clone(&report)));
+        Ok(report)
+    }
+
+    /// A report that is good enough for a glance, too.
+    async fn glance(&mut self) -> Result<Arc<ReportDocument>, String> {
+        match self.fresh() {
+            Some(report) => Ok(report),
+            None => self.ask(Answer::Glance).await,
+        }
+    }
+
+    fn fresh(&self) -> Option<Arc<ReportDocument>> {
+        let (written, report) = self.last.as_ref()?;
+        (written.elapsed() < FRESH).then(|| Arc::clone(report))
+    }
+
+    async fn ask(
+        &mut self,
+        wanted: fn(oneshot::Sender<View>) -> Answer,
+    ) -> Result<Arc<ReportDocument>, String> {
         let (answer, view) = oneshot::channel();
-        let counts = Counts::read(&self.counters);
+        let counts = Counts::read(&self.counters, &self.programs);
         let stopping = || "memmon is stopping".to_owned();
         self.asks
             .send(Ask {
                 counts,
-                answer: Answer::View(answer),
+                answer: wanted(answer),
             })
             .await
             .map_err(|_| stopping())?;
         let view = view.await.map_err(|_| stopping())?;
         let tags = self.tags.view().await.ok_or_else(stopping)?;
-        let report = Arc::new(self.write(view, tags).map_err(|error| error.to_string())?);
-        self.last = Some((Instant::now(), Arc::clone(&report)));
-        Ok(report)
+        Ok(Arc::new(
+            self.write(view, tags).map_err(|error| error.to_string())?,
+        ))
     }
 
     fn write(&self, view: View, tags: TagsView) -> Result<ReportDocument, report::ReportError> {
@@ -109,6 +139,9 @@ impl Reporter {
             }),
             alarms: Some(view.alarms),
             regions: Some(tags.regions),
+            forecast: view
+                .forecasts
+                .map(|made| made.iter().map(ForecastField::from).collect()),
         })
     }
 

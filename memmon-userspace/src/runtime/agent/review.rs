@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Agent, now};
-use crate::config::Priority;
+use crate::{config::Priority, policy::MonoTime};
 
 impl Agent {
     pub(super) fn review_in(&mut self, pause: Duration) {
@@ -16,12 +16,12 @@ impl Agent {
             return;
         }
         self.next_review = None;
-        self.look_for_losses();
+        // Alarms that are over clear when the reading has come, with all of their pages counted.
+        self.outside.want_counts();
         let units = self.units_of_concern();
         for unit in &units {
             self.review(unit);
         }
-        self.clear_alarms();
         self.bring_back();
         let leases = self
             .hands
@@ -33,6 +33,10 @@ impl Agent {
     }
 
     pub(super) fn review(&mut self, unit: &Arc<str>) {
+        if let Some(hands) = &mut self.hands {
+            let outcomes = hands.executor.look_at_files(unit);
+            self.tell(&outcomes);
+        }
         let Some(decision) = self.ask_again(unit) else {
             return;
         };
@@ -49,8 +53,8 @@ impl Agent {
         }
     }
 
-    fn clear_alarms(&mut self) {
-        let now = now();
+    /// Clears the alarms that were over at `counted`, when the counters were read that the sums stand for now.
+    pub(super) fn clear_alarms(&mut self, counted: MonoTime) {
         let hold = self.config.reaction.hold;
         let leased: BTreeSet<String> = self
             .hands
@@ -59,11 +63,7 @@ impl Agent {
             .unwrap_or_default();
         let over = self
             .alarms
-            .clear(|unit, alarm| now.since(alarm.last_page) >= hold && !leased.contains(unit));
-        if over.is_empty() {
-            return;
-        }
-        self.read_counters();
+            .clear(|unit, alarm| counted.since(alarm.last_page) >= hold && !leased.contains(unit));
         for (unit, alarm) in over {
             // Of a unit that is not critical only pages of tagged regions count.
             let critical = self.priority_of(&unit) == Priority::Critical;
@@ -72,6 +72,9 @@ impl Agent {
             self.bringing.give_up(&unit);
             self.tell_cleared(&alarm, self.priority_of(&unit), pages);
             self.states.remove(&unit);
+            if let Some(hands) = &mut self.hands {
+                hands.executor.forget_theirs(&unit);
+            }
         }
     }
 }

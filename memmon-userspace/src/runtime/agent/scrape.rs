@@ -1,6 +1,9 @@
 //! What the metrics say: copied in the loop, put together on the thread that serves them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use memmon_common::event::StallHistogram;
 use tokio::sync::{mpsc, oneshot};
@@ -8,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Agent,
     sums::Counts,
+    tags::TagsHandle,
     view::{Answer, Ask},
 };
 use crate::{
@@ -17,12 +21,13 @@ use crate::{
     export::{
         http::Feed,
         metrics::{
-            Action, Alarm, Blame, Critical, Facts, Histogram, Lease, Stall, SwapOut, UNTAGGED, Unit,
+            Action, Alarm, Blame, Exhaustion, Facts, Histogram, Lease, Regions, Stall, SwapOut, Unit,
             UnitMemory, lost,
         },
     },
     kernel::programs::{ProgramStats, Programs},
-    policy::{Property, Severity},
+    policy::{Property, Severity, forecast::Forecast},
+    record::Forecasts,
     runtime::report::is_shown,
     source::{
         cgroup_tree::CgroupTree,
@@ -40,6 +45,7 @@ pub(super) struct Raw {
     blame: Vec<(BlameKey, u64)>,
     stalls: Vec<(Arc<str>, StallKind, StallHistogram)>,
     alarms: Vec<(Arc<str>, Severity)>,
+    forecasts: Forecasts,
     leases: Vec<(Arc<str>, Property)>,
     actions: BTreeMap<Action, u64>,
     reaction: Histogram,
@@ -84,7 +90,13 @@ impl Agent {
                 .alarms
                 .iter()
                 .map(|alarm| (Arc::clone(&alarm.unit), alarm.severity))
+                .chain(
+                    self.outlooks
+                        .alarms()
+                        .map(|alarm| (Arc::clone(&alarm.subject), Severity::Warning)),
+                )
                 .collect(),
+            forecasts: self.outlooks.latest.clone(),
             leases: leases
                 .map(|lease| (Arc::from(lease.unit.as_str()), lease.property))
                 .collect(),
@@ -99,8 +111,10 @@ impl Agent {
 pub(super) struct Scraper {
     pub(super) tree: CgroupTree,
     pub(super) counters: Arc<Counters>,
-    pub(super) programs: Programs,
+    pub(super) programs: Arc<Programs>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) tags: TagsHandle,
+    pub(super) regions: Mutex<Regions>,
 }
 
 impl Scraper {
@@ -117,19 +131,22 @@ impl Scraper {
     async fn facts(&self) -> Option<Facts> {
         let (answer, raw) = oneshot::channel();
         let ask = Ask {
-            counts: Counts::read(&self.counters),
+            counts: Counts::read(&self.counters, &self.programs),
             answer: Answer::Facts(answer),
         };
         self.asks.send(ask).await.ok()?;
-        Some(self.put_together(raw.await.ok()?))
+        let raw = raw.await.ok()?;
+        // After the unit's own counters: a page that is in neither yet must not be taken for one outside of regions.
+        let tagged = self.tags.view().await?.totals;
+        Some(self.put_together(raw, &tagged))
     }
 
-    fn put_together(&self, raw: Raw) -> Facts {
+    fn put_together(&self, raw: Raw, tagged: &[(Arc<str>, Arc<str>, u64)]) -> Facts {
         // In this order: the totals only trail what the kernel says of the programs.
-        let totals = self.counters.totals().unwrap_or_else(|error| {
-            tracing::error!("reading the totals: {error}");
-            Totals::default()
-        });
+        let totals = self
+            .counters
+            .totals()
+            .map_err(|error| tracing::error!("reading the totals: {error}"));
         let programs = self.programs.stats();
         let kswapd: Arc<str> = Arc::from("kswapd");
         let unknown: Arc<str> = Arc::from("unknown");
@@ -141,7 +158,16 @@ impl Scraper {
             victim: key.victim,
             kind: key.kind.as_str(),
         };
-        let untagged: Arc<str> = Arc::from(UNTAGGED);
+        let critical = {
+            let is_critical: HashSet<&str> = raw
+                .units
+                .iter()
+                .filter(|(_, priority, _)| *priority == Priority::Critical)
+                .map(|(unit, ..)| &**unit)
+                .collect();
+            let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            regions.split(&raw.critical, tagged, |unit| is_critical.contains(unit))
+        };
         let mut leases: BTreeMap<Lease, u64> = BTreeMap::new();
         for (unit, property) in raw.leases {
             let property = property.as_str();
@@ -159,10 +185,7 @@ impl Scraper {
                 )
             }),
             swapin: collect(raw.swapin, |(unit, pages)| (Unit { unit }, pages)),
-            critical: collect(raw.critical, |(unit, pages)| {
-                let region = Arc::clone(&untagged);
-                (Critical { unit, region }, pages)
-            }),
+            critical,
             blame: collect(raw.blame, |(key, pages)| (blame(key), pages)),
             stalls: collect(raw.stalls, |(unit, kind, stalls)| {
                 (
@@ -185,9 +208,11 @@ impl Scraper {
             actions: raw.actions,
             leases,
             reaction: raw.reaction,
-            lost: lost(&totals, &programs, raw.undecodable),
+            lost: totals
+                .map(|totals| lost(&totals, &programs, raw.undecodable))
+                .unwrap_or_default(),
             programs,
-            exhaustion: BTreeMap::new(),
+            exhaustion: exhaustion(&raw.forecasts),
         }
     }
 
@@ -214,7 +239,8 @@ impl Scraper {
     }
 }
 
-/// Every reason, also those for which nothing was lost: a counter that appears has no increase.
+/// Every reason, also those for which nothing was lost: a counter that appears has no increase. None at all where
+/// the totals cannot be read: that nothing was lost is not known then.
 fn lost(totals: &Totals, programs: &[ProgramStats], undecodable: u64) -> BTreeMap<&'static str, u64> {
     let first = programs.iter().filter(|program| program.name == "swap_out");
     let skipped = first.map(|program| program.recursion_misses).sum();
@@ -230,6 +256,56 @@ fn lost(totals: &Totals, programs: &[ProgramStats], undecodable: u64) -> BTreeMa
     .into()
 }
 
+/// What has a trend. The metric's unit is empty for the host.
+fn exhaustion(made: &Forecasts) -> BTreeMap<Exhaustion, f64> {
+    let made = made.iter().flat_map(|made| made.iter());
+    made.filter_map(|made| match made.forecast {
+        Forecast::Exhausts { expected, .. } => {
+            let labels = Exhaustion {
+                resource: made.resource.as_str(),
+                unit: Arc::from(made.unit.as_deref().unwrap_or_default()),
+            };
+            Some((labels, expected))
+        }
+        _ => None,
+    })
+    .collect()
+}
+
 fn collect<T, K: Ord, V>(items: Vec<T>, entry: impl Fn(T) -> (K, V)) -> BTreeMap<K, V> {
     items.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Resource, ResourceForecast};
+
+    #[test]
+    fn only_what_has_a_trend_is_among_the_metrics() {
+        let made = |resource, unit: Option<&str>, forecast| ResourceForecast {
+            resource,
+            unit: unit.map(str::to_owned),
+            used: 1,
+            limit: 2,
+            forecast,
+        };
+        let soon = Forecast::Exhausts {
+            earliest: 60.0,
+            expected: 90.5,
+            latest: 120.0,
+        };
+        let all = [
+            made(Resource::Ram, None, soon),
+            made(Resource::Swap, None, Forecast::NoTrend),
+            made(Resource::MemoryMax, Some("a.service"), soon),
+            made(Resource::MemoryMax, Some("full.service"), Forecast::Reached),
+        ];
+        let shown: Vec<String> = exhaustion(&Some(Arc::from(all)))
+            .into_iter()
+            .map(|(labels, seconds)| format!("{} {:?} {seconds}", labels.resource, labels.unit))
+            .collect();
+        assert_eq!(shown, ["memory_max \"a.service\" 90.5", "ram \"\" 90.5"]);
+        assert!(exhaustion(&None).is_empty());
+    }
 }

@@ -1,37 +1,42 @@
 //! The kernel's counters, summed per unit since the agent started.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use memmon_common::event::{StallHistogram, StallKey, SwapOutKey};
 
-use super::{Agent, BLAMED, UNITS};
+use super::{Agent, BLAMED, UNITS, now, verify::Losses};
 use crate::{
     attribute::{IdLedger, Ledger, StallLedger},
     config::Priority,
+    kernel::programs::Programs,
+    policy::MonoTime,
     source::probes::Counters,
 };
 
-/// One reading of the counters.
+/// One reading of the counters. What could not be read is `None` and changes nothing.
 pub(super) struct Counts {
-    swap_out: Vec<(SwapOutKey, u64)>,
-    /// `None` where the kernel does not tell.
+    /// When the reading began.
+    at: MonoTime,
+    swap_out: Option<Vec<(SwapOutKey, u64)>>,
+    /// `None` also where the kernel does not tell.
     swap_in: Option<Vec<(u64, u64)>>,
-    stalls: Vec<(StallKey, StallHistogram)>,
+    stalls: Option<Vec<(StallKey, StallHistogram)>>,
+    losses: Option<Losses>,
 }
 
 impl Counts {
-    /// Reads them; a map that cannot be read is told and counts as unchanged.
-    pub(super) fn read(counters: &Counters) -> Self {
-        fn or_told<T: Default>(what: &str, read: Result<T, aya::maps::MapError>) -> T {
-            read.unwrap_or_else(|error| {
-                tracing::error!("reading the counters of {what}: {error}");
-                T::default()
-            })
+    /// Reads them; a map that cannot be read is told. Takes milliseconds where there are many keys: not for the loop.
+    pub(super) fn read(counters: &Counters, programs: &Programs) -> Self {
+        fn or_told<T>(what: &str, read: Result<T, aya::maps::MapError>) -> Option<T> {
+            read.map_err(|error| tracing::error!("reading the counters of {what}: {error}"))
+                .ok()
         }
         Self {
+            at: now(),
             swap_out: or_told("swap-outs", counters.swap_out()),
-            swap_in: or_told("swap-ins", counters.swap_read()),
+            swap_in: or_told("swap-ins", counters.swap_read()).flatten(),
             stalls: or_told("stalls", counters.stalls()),
+            losses: or_told("losses", Losses::read(counters, programs)),
         }
     }
 }
@@ -97,21 +102,33 @@ impl Sums {
 impl Agent {
     /// Takes a reading over. What went out since the last one is booked under the priorities of now, so read before
     /// they change.
+    ///
+    /// All readings are made on one thread, which sends them in the order in which it made them.
     pub(super) fn count(&mut self, counts: &Counts) {
         let index = &mut self.observer.index;
         let sums = &mut self.sums;
-        sums.out.apply(&counts.swap_out, index);
+        if let Some(counts) = &counts.swap_out {
+            sums.out.apply(counts, index);
+        }
         if let (Some(ledger), Some(counts)) = (&mut sums.back, &counts.swap_in) {
             ledger.apply(counts, index);
         }
-        sums.stalls.apply(&counts.stalls, index);
+        if let Some(counts) = &counts.stalls {
+            sums.stalls.apply(counts, index);
+        }
         let config = &self.config;
         sums.note_critical(|unit| index.priority(config, unit) == Priority::Critical);
+        if let Some(losses) = counts.losses {
+            self.note_losses(losses);
+        }
+        self.counted = counts.at;
+        self.clear_alarms(counts.at);
     }
 
-    /// Brings the sums up to date.
-    pub(super) fn read_counters(&mut self) {
-        let counts = Counts::read(self.observer.probes.counters());
-        self.count(&counts);
+    /// Has the sums brought up to date where they are older than `age`.
+    pub(super) fn count_if_older(&self, age: Duration) {
+        if now().since(self.counted) >= age {
+            self.outside.want_counts();
+        }
     }
 }

@@ -1,16 +1,17 @@
 //! What the agent tells the journal.
 
-use super::{Agent, alarms::Alarm, regions::Hit};
+use super::{Agent, alarms::Alarm, now, regions::Hit};
 use crate::{
     action::{Outcome, StepResult},
     attribute::Attributed,
     config::Priority,
     decode::Limit,
     export::{
+        alerts::Alert,
         dbus::{Details, Signal},
         journal::{Entry, Message},
     },
-    policy::Decision,
+    policy::{AlarmKind, Decision},
 };
 
 /// systemd's way of writing a limit.
@@ -102,7 +103,17 @@ impl Agent {
             ..Entry::new(Message::AlarmRaised, &text)
         });
         let pages = event.pages + event.suppressed_pages;
-        self.deliver_alarm(&id, decision, alarm.severity, &reason, pages);
+        self.deliver_alarm(Alert {
+            id: id.clone(),
+            kind: AlarmKind::SwapOut,
+            resource: None,
+            unit: decision.unit.clone(),
+            severity: alarm.severity,
+            reason,
+            pages,
+            since: now(),
+            over: None,
+        });
         self.signal(Signal::AlarmRaised {
             id,
             unit: decision.unit.clone(),
@@ -116,6 +127,7 @@ impl Agent {
                 reclaimer: reclaimer.to_owned(),
                 plan,
                 region: region.map(|hit| hit.label.to_string()),
+                outlook: None,
             },
         });
     }

@@ -1,54 +1,41 @@
-//! The self-test beside the running agent: it asks the loop for the counters and tells it the result.
+//! Whether the numbers can be relied on: the self-test beside the running agent, and what was lost.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use aya::maps::MapError;
+use tokio::sync::mpsc;
 
 use super::Agent;
 use crate::{
     export::{journal::Message, json::report::LostField},
-    runtime::self_test::{self, Counts, SelfTest},
-    source::cgroup_tree::CgroupTree,
+    kernel::programs::Programs,
+    runtime::self_test::{self, SelfTest},
+    source::{cgroup_tree::CgroupTree, probes::Counters},
 };
 
-/// What the test wants of the loop.
-pub(super) enum Request {
-    /// The counters as they are now.
-    Counts(oneshot::Sender<anyhow::Result<Counts>>),
-    /// The result.
-    Done(SelfTest),
-}
-
-/// Runs the test once and ends.
-pub(super) async fn self_test(tree: CgroupTree, requests: mpsc::Sender<Request>) {
+/// Runs the test once, tells the loop its result, and ends.
+pub(super) async fn self_test(tree: CgroupTree, counters: Arc<Counters>, result: mpsc::Sender<SelfTest>) {
     let counts = async || {
-        let (answer, counts) = oneshot::channel();
-        requests.send(Request::Counts(answer)).await?;
-        counts.await?
+        let read = tokio::task::spawn_blocking(move || counters.swap_out());
+        Ok(read.await??)
     };
-    let result = self_test::run(&tree, counts).await;
+    let test = self_test::run(&tree, counts).await;
     // Nobody to tell: the agent is ending.
-    let _ = requests.send(Request::Done(result)).await;
+    let _ = result.send(test).await;
 }
 
 impl Agent {
-    pub(super) fn self_test(&mut self, request: Request) {
-        match request {
-            Request::Counts(answer) => {
-                let counts = self.observer.probes.swap_out().map_err(anyhow::Error::from);
-                // The test has given up waiting: its result says so.
-                let _ = answer.send(counts);
-            }
-            Request::Done(test) if test.ok => {
-                self.verified = "exact";
-                tracing::info!(
-                    "attribution is exact: {0} of {0} pages in the self-test",
-                    test.expected_pages
-                );
-            }
-            Request::Done(test) => {
-                let why = format!("attribution is unverified: {}", test.detail.unwrap_or_default());
-                self.tell_plain(Message::Degraded, &why);
-                self.degraded.push(why);
-            }
+    pub(super) fn self_tested(&mut self, test: SelfTest) {
+        if test.ok {
+            self.verified = "exact";
+            tracing::info!(
+                "attribution is exact: {0} of {0} pages in the self-test",
+                test.expected_pages
+            );
+        } else {
+            let why = format!("attribution is unverified: {}", test.detail.unwrap_or_default());
+            self.tell_plain(Message::Degraded, &why);
+            self.degraded.push(why);
         }
     }
 }
@@ -112,23 +99,36 @@ impl Losses {
     }
 }
 
-impl Agent {
-    /// Tells of losses that were not there when it looked before: wrong numbers are worse than none.
-    pub(super) fn look_for_losses(&mut self) {
-        let totals = match self.observer.probes.totals() {
-            Ok(totals) => totals,
-            Err(error) => {
-                tracing::error!("reading the totals: {error}");
-                return;
+impl Losses {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If the totals cannot be read: nothing is known then, least of all that nothing was lost.
+    pub(super) fn read(counters: &Counters, programs: &Programs) -> Result<Self, MapError> {
+        const TRIES: usize = 8;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let totals = counters.totals()?;
+            let skipped = programs.swap_outs_skipped();
+            let missed = totals.missed_events(skipped);
+            // An event that a later copy counts just now is one too many: only what holds is told.
+            if missed == 0 || tries == TRIES || counters.totals()?.missed_events(skipped) == missed {
+                return Ok(Self {
+                    ring_drops: totals.ring_drops,
+                    overflow_pages: totals.overflow_pages,
+                    unattributed_pages: totals.unattributed_pages,
+                    critical_overflow: totals.critical_overflow,
+                    recursion_misses: missed,
+                });
             }
-        };
-        let now = Losses {
-            ring_drops: totals.ring_drops,
-            overflow_pages: totals.overflow_pages,
-            unattributed_pages: totals.unattributed_pages,
-            critical_overflow: totals.critical_overflow,
-            recursion_misses: self.observer.recursion_misses(),
-        };
+        }
+    }
+}
+
+impl Agent {
+    /// Tells of losses that were not there at the reading before: wrong numbers are worse than none.
+    pub(super) fn note_losses(&mut self, now: Losses) {
         if let Some(lost) = now.since(&self.losses) {
             self.tell_plain(Message::Degraded, &format!("attribution is incomplete: {lost}"));
         }

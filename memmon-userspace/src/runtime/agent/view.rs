@@ -11,11 +11,12 @@ use crate::{
     decode::rfc3339,
     export::json::report::{AgentField, AlarmField, BlameField, LostField, StrategyField},
     policy::Situation,
-    runtime::report::is_shown,
+    record::Forecasts,
+    runtime::report::{self, is_shown},
     source::proc,
 };
 
-/// A request for a [`View`], with a fresh reading of the counters for the loop to take over.
+/// A fresh reading of the counters for the loop to take over, and what is wanted in return.
 pub(super) struct Ask {
     pub(super) counts: Counts,
     pub(super) answer: Answer,
@@ -25,8 +26,12 @@ pub(super) struct Ask {
 pub(super) enum Answer {
     /// Everything that a report says.
     View(oneshot::Sender<View>),
+    /// The same without strategies: the policy is not asked.
+    Glance(oneshot::Sender<View>),
     /// Everything that the metrics say.
     Facts(oneshot::Sender<Raw>),
+    /// Nothing: the loop itself had asked for the reading.
+    Nobody,
 }
 
 /// The agent at one moment.
@@ -38,6 +43,8 @@ pub(super) struct View {
     pub(super) leases: Vec<Lease>,
     pub(super) alarms: Vec<AlarmField>,
     pub(super) strategies: Vec<StrategyField>,
+    /// `None`: nothing is stored to forecast from.
+    pub(super) forecasts: Forecasts,
     pub(super) attribution: &'static str,
     /// Without the tags, which somebody else owns.
     pub(super) agent: AgentField,
@@ -60,14 +67,18 @@ impl Agent {
         self.count(&ask.counts);
         // Whoever asked may have given up.
         match ask.answer {
-            Answer::View(answer) => drop(answer.send(self.view())),
+            Answer::View(answer) => {
+                let mut strategies = self.strategies(true);
+                strategies.extend(self.judge.decision.iter().flat_map(Self::host_fields));
+                drop(answer.send(self.view(strategies)));
+            }
+            Answer::Glance(answer) => drop(answer.send(self.view(Vec::new()))),
             Answer::Facts(answer) => drop(answer.send(self.raw())),
+            Answer::Nobody => {}
         }
     }
 
-    fn view(&mut self) -> View {
-        let mut strategies = self.strategies(true);
-        strategies.extend(self.judge.decision.iter().flat_map(Self::host_fields));
+    fn view(&self, strategies: Vec<StrategyField>) -> View {
         let index = &self.observer.index;
         let sums: &Sums = &self.sums;
         let units = index
@@ -83,29 +94,24 @@ impl Agent {
                 stall_ns: sums.stalls.nanos_of(unit.name),
             })
             .collect();
-        let mut blame: Vec<BlameField> = sums
-            .out
-            .blame()
-            .map(|(key, pages)| BlameField {
-                victim: key.victim.to_string(),
-                reclaimer: key.reclaimer.as_ref().map(ToString::to_string),
-                kind: key.kind.as_str(),
-                pages,
-            })
-            .collect();
-        blame.sort_by(|a, b| (b.pages, &a.victim, &a.reclaimer).cmp(&(a.pages, &b.victim, &b.reclaimer)));
         let offset = proc::wall_clock_offset_ns();
         View {
             config: Arc::clone(&self.config),
             situation: self.situation,
             units,
-            blame,
+            blame: report::blame(&sums.out),
             leases: self
                 .hands
                 .iter()
                 .flat_map(|hands| hands.executor.leases().cloned())
                 .collect(),
-            alarms: self.alarms.iter().map(|alarm| alarm.field(offset)).collect(),
+            alarms: self
+                .alarms
+                .iter()
+                .map(|alarm| alarm.field(offset))
+                .chain(self.outlooks.alarms().map(|alarm| alarm.field(offset)))
+                .collect(),
+            forecasts: self.outlooks.latest.clone(),
             strategies,
             attribution: self.attribution(),
             agent: AgentField {

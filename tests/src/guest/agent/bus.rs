@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::guest::{Ctx, shell};
+use crate::guest::{Ctx, documents::document, shell};
 
 const NAME: &str = "org.omnimind.memmon1";
 const PATH: &str = "/org/omnimind/memmon1";
@@ -77,7 +77,7 @@ pub fn as_user(uid: u32, method: &str, arguments: &[&str]) -> Result<Called> {
 /// If it does not answer, or not with JSON.
 pub fn report() -> Result<Value> {
     let text = shell::run("memmon", &["report", "--json"])?;
-    let report: Value = serde_json::from_str(&text).context("the report is not JSON")?;
+    let report = document("memmon.report/1", &text)?;
     ensure!(
         !report["agent"].is_null(),
         "the report is not the agent's: {report}"

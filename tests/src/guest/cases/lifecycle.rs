@@ -6,6 +6,7 @@ use memmon::export::journal::Message;
 use crate::guest::{
     Case, Ctx, Outcome,
     agent::{Setup, SwapLimit, leases, leases_of, push_out},
+    cases::limits::oom_kills,
     workload::Hold,
 };
 
@@ -14,6 +15,11 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle.restart-and-stop",
         run: restart_and_stop,
+        seconds: 150,
+    },
+    Case {
+        name: "lifecycle.restarted-into-its-limit",
+        run: restarted_into_its_limit,
         seconds: 150,
     },
     Case {
@@ -73,6 +79,69 @@ fn restart_and_stop(ctx: &mut Ctx) -> Result<Outcome> {
     stopped.start()?;
     ctx.require_limit(&stopped, &SwapLimit::untouched())?;
     Outcome::passed("two restarted with the limit and lost it, two stopped")
+}
+
+/// What the unit that fails holds at first, its limit, and what it wants the second time, MiB.
+const FIRST_MIB: u64 = 8;
+const LIMIT_MIB: u64 = 88;
+const SECOND_MIB: u64 = 2 * LIMIT_MIB;
+
+/// A unit whose swap is stopped fails, is started again and fills twice its limit at once: it gets its swap back
+/// before that, as it would live without memmon.
+fn restarted_into_its_limit(ctx: &mut Ctx) -> Result<Outcome> {
+    const SIZE: &str = "/run/memmon-test/size";
+    ctx.swap_on_zram(256)?;
+    let slice = ctx.unit_file("again.slice", "[Slice]\n")?;
+    slice.start()?;
+    let size = |mib: u64| ctx.write_file(SIZE, &format!("MIB={mib}\n"));
+    let service = format!(
+        "Slice=again.slice\nMemoryMax={LIMIT_MIB}M\nRestart=always\nRestartSec=0\nEnvironmentFile={SIZE}\nExecStart=\n\
+         ExecStart=/usr/bin/memmon-workload hold --mib=${{MIB}} --control=/run/memmon-test/again.service.sock"
+    );
+    let hold = Hold {
+        service: &service,
+        ..Hold::mib(FIRST_MIB)
+    };
+    let workload = ctx.workload_file("again.service", &hold)?;
+    size(FIRST_MIB)?;
+    let unit = &workload.unit;
+    unit.start()?;
+    let agent = ctx.agent(&Setup {
+        critical: &["again.service"],
+        ..Setup::default()
+    })?;
+    push_out(&unit.cgroup()?)?;
+    ctx.wait_tightened(unit)?;
+    size(SECOND_MIB)?;
+    let (pid, cgroup) = (unit.main_pid()?, unit.cgroup()?.id()?);
+    unit.kill("KILL")?;
+    ctx.wait("the unit has filled twice its limit", || {
+        let kills = oom_kills(&slice.cgroup()?)?;
+        ensure!(kills == 0, "{kills} processes were killed for lack of memory");
+        let again = unit.property("ActiveState")? == "active" && unit.main_pid()? != pid;
+        Ok(again.then_some(()))
+    })?;
+    ensure!(
+        unit.cgroup()?.id()? != cgroup,
+        "the same cgroup: this compares nothing"
+    );
+    let swapped = unit.cgroup()?.number("memory.swap.current")?;
+    ensure!(
+        swapped > 0 && unit.property("NRestarts")? == "1",
+        "{swapped} bytes in swap, started again {} times",
+        unit.property("NRestarts")?
+    );
+    let given_back = agent.told(ctx, Message::LimitReverted, unit.name(), |_| true)?;
+    ctx.say(&format!("journal: {}", given_back.text()))?;
+    ctx.wait("no lease is left", || {
+        Ok(leases_of(unit)?.is_empty().then_some(()))
+    })?;
+    ctx.require_limit(unit, &SwapLimit::untouched())?;
+    agent.stop()?;
+    Outcome::passed(format!(
+        "{SECOND_MIB} MiB with MemoryMax={LIMIT_MIB}M, {} MiB of them in swap",
+        swapped >> 20
+    ))
 }
 
 /// A unit that stops and does not come back loses its lease with the quiet time, and nothing is left of it.

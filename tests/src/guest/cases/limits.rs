@@ -7,7 +7,7 @@ use memmon::export::journal::Message;
 
 use crate::guest::{
     Case, Ctx, Outcome,
-    agent::{Agent, Setup, SwapLimit, leases, leases_of},
+    agent::{Agent, Setup, SwapLimit, leases, leases_of, push_out},
     cgroup::Cgroup,
     units::{Unit, daemon_reload},
     workload::{Hold, Workload},
@@ -24,6 +24,11 @@ pub const CASES: &[Case] = &[
         name: "limits.zero-and-its-price",
         run: zero,
         seconds: 150,
+    },
+    Case {
+        name: "limits.growth-gives-swap-back",
+        run: growth,
+        seconds: 180,
     },
     Case {
         name: "limits.memory-high-is-raised",
@@ -73,7 +78,10 @@ fn limited(ctx: &Ctx) -> Result<[Limited; 2]> {
 }
 
 /// Processes killed for lack of memory in a cgroup and below.
-fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
+///
+/// # Errors
+/// If its `memory.events` cannot be read.
+pub fn oom_kills(cgroup: &Cgroup) -> Result<u64> {
     let events = cgroup.read("memory.events")?;
     let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
     line.context("memory.events has no oom_kill")?
@@ -170,6 +178,55 @@ fn zero(ctx: &mut Ctx) -> Result<Outcome> {
         ensure!(!Path::new(&directory).exists(), "{directory} is left");
     }
     Outcome::passed(format!("{counted:?} processes killed, as expected"))
+}
+
+/// The limit was safe when it was set; then the unit grows towards its own. Swap comes back before that kills it.
+fn growth(ctx: &mut Ctx) -> Result<Outcome> {
+    // `auto` asks for 64 MiB of headroom; below half of it the limit goes.
+    const MAX_MIB: u64 = 112;
+    const STEP_MIB: u64 = 8;
+    ctx.swap_on_zram(256)?;
+    let slice = ctx.unit_file("grows.slice", "[Slice]\n")?;
+    slice.start()?;
+    let hold = Hold {
+        service: &format!("Slice=grows.slice\nMemoryMax={MAX_MIB}M"),
+        ..Hold::mib(STEP_MIB)
+    };
+    let workload = ctx.workload("grows.service", &hold)?;
+    let unit = &workload.unit;
+    let agent = ctx.agent(&Setup {
+        critical: &["grows.service"],
+        service: Setup::EVERY_SECOND,
+        ..Setup::default()
+    })?;
+    let cgroup = unit.cgroup()?;
+    push_out(&cgroup)?;
+    ctx.wait_tightened(unit)?;
+    let mut given_back = None;
+    // Each child has its own copy of the pages: far beyond what fits without swap.
+    for grown in 1..=MAX_MIB * 3 / 2 / STEP_MIB {
+        workload.tell(&format!("fork {}", hold.pages()))?;
+        let used = cgroup.number("memory.current")? >> 20;
+        if given_back.is_none() && MAX_MIB - used.min(MAX_MIB) < 30 {
+            ctx.wait_limit(unit, &SwapLimit::untouched())?;
+            given_back = Some(grown * STEP_MIB);
+            ctx.say(&format!("swap is back with {used} of {MAX_MIB} MiB in use"))?;
+        }
+    }
+    let given_back = given_back.context("the unit never came near its limit")?;
+    let swapped = cgroup.number("memory.swap.current")?;
+    let kills = oom_kills(&slice.cgroup()?)?;
+    ensure!(kills == 0, "{kills} processes were killed");
+    ensure!(
+        swapped > 0,
+        "more than the limit is in use, and nothing is in swap"
+    );
+    agent.stop()?;
+    ctx.require_limit(unit, &SwapLimit::untouched())?;
+    Outcome::passed(format!(
+        "swap was given back after {given_back} MiB more, {} MiB are in it, nobody was killed",
+        swapped >> 20
+    ))
 }
 
 /// At its own MemoryHigh a unit would come to a standstill without swap: instead that limit is raised, on a

@@ -27,6 +27,7 @@ pub mod smoke;
 pub mod soak;
 pub mod story;
 pub mod strategies;
+pub mod swap_in;
 pub mod tags;
 pub mod zswap;
 
@@ -57,6 +58,7 @@ pub fn all() -> Vec<&'static Case> {
         tags::CASES,
         self_test::CASES,
         culprits::CASES,
+        swap_in::CASES,
         folios::CASES,
         pages::CASES,
         zswap::CASES,

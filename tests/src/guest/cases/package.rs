@@ -63,6 +63,8 @@ fn life(ctx: &mut Ctx) -> Result<Outcome> {
         Ok((agent.unit.property("ActiveState")? == "active").then_some(()))
     })?;
     ctx.say("killed while it held the limit: its next start has put it back")?;
+    // Also when systemd has started it again.
+    safe_from_shortage(agent.unit.main_pid()?)?;
     push_out(&cgroup)?;
     ctx.wait_tightened(unit)?;
     ctx.wait_limit(unit, &SwapLimit::untouched())?;
@@ -137,9 +139,9 @@ fn safe_from_shortage(pid: u32) -> Result<()> {
             .lines()
             .find_map(|line| Some(line.strip_prefix(name)?.trim()))
     };
-    let locked = field("VmLck:").unwrap_or_default();
+    let locked = field("VmLck:").and_then(|locked| locked.strip_suffix(" kB")?.trim().parse::<u64>().ok());
     ensure!(
-        !locked.starts_with("0 "),
+        locked.is_some_and(|locked| locked > 0),
         "nothing of the agent is locked: {status}"
     );
     let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;

@@ -1,6 +1,9 @@
 //! The whole story, told by everybody who tells it, from the installed package.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, ensure};
 use memmon::export::journal::Message;
@@ -29,6 +32,7 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
     let agent = ctx.agent_of_package()?;
     ctx.install_package(1)?;
     let config = "[units]\n\"told.service\" = \"critical\"\n[reaction]\nhold = \"20s\"\n\
+                  [http]\npage = true\n\
                   [alerts]\nalertmanager = [\"http://127.0.0.1:9093\"]\n";
     fs::write(CONFIG, config).with_context(|| format!("writing {CONFIG}"))?;
     agent.unit.restart()?;
@@ -42,9 +46,17 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
         monitoring.query("memmon_alarms_active")?.is_empty(),
         "an alarm before the time"
     );
-    ctx.say("Prometheus and Alertmanager run and know the agent; nothing is wrong")?;
+    let door = ctx.door(9757)?;
+    ctx.browse(unit.name())?;
+    ctx.wait("a browser on the host follows the page", || {
+        Ok((door.watching() > 0).then_some(()))
+    })?;
+    ctx.say("Prometheus, Alertmanager and a browser know the agent; nothing is wrong")?;
 
     let start = Instant::now();
+    // What the browser says is on the host's clock, which the machine's is set by.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    ctx.measure("pushed out at, seconds since 1970", now.as_secs_f64())?;
     let seen = |what: &str| -> Result<()> {
         let seconds = start.elapsed().as_secs_f64();
         ctx.measure(
@@ -132,8 +144,13 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
         let alerts = monitoring.alerts(unit.name())?.len();
         Ok((alarms + metrics + alerts == 0).then_some(()))
     })?;
+    // It goes when it has seen everything; what it did not see is the host's to tell.
+    ctx.wait(
+        "the browser has left",
+        || Ok((door.watching() == 0).then_some(())),
+    )?;
     let failed = monitoring.query("ALERTS{alertstate=\"firing\"}")?;
     ensure!(failed.is_empty(), "something else fires: {failed:?}");
     agent.stop()?;
-    Outcome::passed("told in six places, and ended in all of them")
+    Outcome::passed("told in seven places, and ended in all of them")
 }

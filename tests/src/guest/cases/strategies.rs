@@ -7,7 +7,7 @@ use super::{
     compare,
     scenario::{self, Alive, CRITICAL_MIB, Company, SLICE, swapped, wait_all_back},
 };
-use crate::guest::{Case, Ctx, Outcome, agent::leases, shell, units::Unit};
+use crate::guest::{Case, Ctx, Outcome, agent::leases, documents::document, shell, units::Unit};
 
 /// This topic's cases.
 pub const CASES: &[Case] = &[
@@ -79,7 +79,7 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
         swapped(critical)? == 0,
         "pages of the critical unit went to swap: {said:?}"
     );
-    let document = report(&["report", "--json"])?;
+    let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
     ensure!(
         document["strategies"]
             .as_array()
@@ -145,7 +145,7 @@ fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
     agent.unit.start()?;
     let load = scenario::load(ctx)?;
     let rows = ctx.wait("the report proposes to take from low units", || {
-        let document = report(&["report", "--json"])?;
+        let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
         let rows = document["strategies"].as_array().cloned().unwrap_or_default();
         let proposed = rows
             .iter()

@@ -1,3 +1,4 @@
 mod cases;
 mod contest;
 mod series;
+mod watch;

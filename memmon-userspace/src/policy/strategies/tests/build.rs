@@ -112,6 +112,7 @@ pub(super) fn add(host: &mut HostSnapshot, slice: &str, name: &str, priority: Pr
         below: Vec::new(),
         below_complete: true,
         tagged: false,
+        theirs: None,
         last_critical: None,
     });
 }

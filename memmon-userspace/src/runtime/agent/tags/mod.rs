@@ -7,6 +7,9 @@ mod fetch;
 mod mirror;
 mod owner;
 mod publish;
+mod totals;
+
+use std::sync::Arc;
 
 use aya::maps::{MapData, RingBuf};
 use tokio::sync::{mpsc, oneshot};
@@ -91,6 +94,8 @@ pub(super) struct TagsView {
     pub(super) processes: usize,
     pub(super) ranges: usize,
     pub(super) regions: Vec<RegionField>,
+    /// Pages that went to swap by unit and label, those of tags that have ended included. They never fall.
+    pub(super) totals: Vec<(Arc<str>, Arc<str>, u64)>,
 }
 
 /// Channels of so many messages.

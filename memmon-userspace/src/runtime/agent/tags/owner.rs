@@ -17,6 +17,7 @@ use super::{
     Dropped, ForOwner, News, Question, TagsInbox, TagsView, Wanted,
     fetch::Fetching,
     publish::{Kernel, NotPublished},
+    totals::Totals,
 };
 use crate::{
     action::bring_back::BroughtBack,
@@ -69,6 +70,7 @@ struct Owner {
     held: HashMap<u32, Held>,
     waiting: BTreeMap<u32, Waiting>,
     kernel: Kernel,
+    totals: Totals,
     tree: CgroupTree,
     fetching: Fetching,
     /// Whose pages are wanted next; each process at most once, as the loop waits for an outcome.
@@ -88,6 +90,7 @@ pub(in crate::runtime::agent) async fn own(mut inbox: TagsInbox, tree: CgroupTre
         held: HashMap::new(),
         waiting: BTreeMap::new(),
         kernel: Kernel::new(tree.hierarchy),
+        totals: Totals::default(),
         tree,
         fetching: Fetching::default(),
         wanted: VecDeque::new(),
@@ -155,7 +158,10 @@ impl Owner {
     async fn tag(&mut self, process: Process, start: u64, length: u64, label: &str) -> Result<u64, Refused> {
         let pid = process.key.pid;
         match self.kernel.attach().await {
-            Ok(Some(ring)) => self.tell(News::Attached(ring)).await,
+            Ok(Some(ring)) => {
+                self.totals.counters_are_new();
+                self.tell(News::Attached(ring)).await;
+            }
             Ok(None) => {}
             Err(why) => return Err(Refused::Unavailable(why)),
         }
@@ -287,6 +293,7 @@ impl Owner {
         }
         held.labels.clone_from(&labels);
         let unit = held.unit.clone();
+        self.totals.name(&unit, &labels);
         self.tell(News::Labels { pid, unit, labels }).await;
     }
 
@@ -343,6 +350,7 @@ impl Owner {
         self.kernel.forget_budgets(now);
         if !self.held.is_empty() && now.duration_since(self.swept) >= SWEEP {
             self.swept = now;
+            self.count();
             let gone = match &mut self.kernel.probes {
                 Some(probes) => probes.sweep(proc::monotonic_ns()).unwrap_or_else(|error| {
                     tracing::error!("looking for tags that are gone: {error}");
@@ -359,6 +367,7 @@ impl Owner {
         }
         if self.idle.is_some_and(|since| now.duration_since(since) >= LINGER) {
             self.idle = None;
+            self.count();
             self.tell(News::Detached).await;
             self.kernel.detach();
             tracing::info!("page level is detached: nothing is tagged any more");
@@ -373,13 +382,20 @@ impl Owner {
         }
     }
 
-    fn view(&mut self) -> TagsView {
+    /// Takes the kernel's counters over; those of labels that are gone end with that.
+    fn count(&mut self) -> HashMap<u32, u64> {
         let known: HashSet<u32> = self
             .held
             .values()
             .flat_map(|held| held.labels.iter().map(|label| label.number))
             .collect();
-        let hits = self.kernel.hits(|label| known.contains(&label));
+        let counted = self.kernel.hits(|label| known.contains(&label));
+        self.totals.count(&counted, |label| known.contains(&label));
+        counted
+    }
+
+    fn view(&mut self) -> TagsView {
+        let hits = self.count();
         let mut regions = Vec::new();
         for process in self.tags.processes() {
             let mut pages: BTreeMap<u32, u64> = BTreeMap::new();
@@ -406,6 +422,7 @@ impl Owner {
             processes: self.tags.processes().count(),
             ranges: self.tags.ranges(),
             regions,
+            totals: self.totals.by_region(),
         }
     }
 

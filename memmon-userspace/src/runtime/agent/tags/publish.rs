@@ -158,7 +158,8 @@ impl Kernel {
         }
     }
 
-    /// Pages of each label that went to swap so far; empty if nobody counts.
+    /// Pages of each label that went to swap so far; empty if nobody counts. Counters of labels that are not known any
+    /// more are told for the last time.
     pub(super) fn hits(&mut self, is_known: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
         let mut pages: HashMap<u32, u64> = HashMap::new();
         let Some(probes) = &mut self.probes else {
@@ -169,9 +170,11 @@ impl Kernel {
             Vec::new()
         });
         for (key, count) in hits {
+            *pages.entry(key.label).or_default() += count;
             if is_known(key.label) {
-                *pages.entry(key.label).or_default() += count;
-            } else if let Err(error) = probes.forget_region(&key) {
+                continue;
+            }
+            if let Err(error) = probes.forget_region(&key) {
                 tracing::warn!("a counter of a label that is gone stays: {error}");
             }
         }

@@ -1,0 +1,5 @@
+//! The screen without a terminal.
+
+mod behaviour;
+mod rig;
+mod screens;
