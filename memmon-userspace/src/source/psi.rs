@@ -9,8 +9,11 @@ use rustix::fs::{Mode, OFlags, open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Wakes when tasks have been stalled for 150 ms of a second; at most once a second.
-const TRIGGER: &[u8] = b"some 150000 1000000\0";
+/// Wakes when tasks have been stalled for 300 ms of two seconds; at most once in two seconds.
+///
+/// Without `CAP_SYS_RESOURCE`, which the packaged unit does not have, the kernel takes windows of whole multiples of two
+/// seconds only, and before 6.5 none at all (`psi_trigger_create` in kernel/sched/psi.c).
+const TRIGGER: &[u8] = b"some 300000 2000000\0";
 
 /// A trigger on a pressure file.
 #[derive(Debug)]
@@ -52,5 +55,18 @@ impl PressureTrigger {
             return Err(io::Error::other("the pressure file is gone"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_one_that_the_kernel_takes_from_an_unprivileged_agent() {
+        let text = std::str::from_utf8(TRIGGER).expect("text").trim_end_matches('\0');
+        let words: Vec<&str> = text.split(' ').collect();
+        let window: u64 = words[2].parse().expect("microseconds");
+        assert_eq!((words[0], window % 2_000_000), ("some", 0));
     }
 }

@@ -40,8 +40,8 @@ const FIRST_PAGES: u64 = 1 << 20;
 pub fn with_memmon(ctx: &mut Ctx) -> Result<Outcome> {
     let company = short_company(ctx)?;
     let agent = scenario::agent(ctx, "", "")?;
-    agent.unit.start()?;
     let before = company.traces()?;
+    agent.unit.start()?;
     let run = run(ctx, "memmon", &company)?;
     run.alive.require(&company)?;
     ensure!(run.stopped.is_empty(), "ended: {:?}", run.stopped);

@@ -21,7 +21,7 @@ use crate::guest::{
 pub const CASES: &[Case] = &[Case {
     name: "crash.sample",
     run: sample,
-    seconds: 300,
+    seconds: 900,
 }];
 
 /// All of it, one after the other: part of `cargo xtask vm soak`.
@@ -29,27 +29,27 @@ pub const SOAK: &[Case] = &[
     Case {
         name: "soak.faults-kills",
         run: kills,
-        seconds: 1800,
+        seconds: 5400,
     },
     Case {
         name: "soak.faults-bus",
         run: ground::bus,
-        seconds: 400,
+        seconds: 1200,
     },
     Case {
         name: "soak.faults-disk",
         run: ground::disk,
-        seconds: 400,
+        seconds: 1200,
     },
     Case {
         name: "soak.faults-cgroup",
         run: ground::cgroup,
-        seconds: 400,
+        seconds: 1200,
     },
     Case {
         name: "soak.faults-clock",
         run: ground::clock,
-        seconds: 400,
+        seconds: 1200,
     },
 ];
 
@@ -85,15 +85,17 @@ impl Stage {
     pub(super) fn set_with(ctx: &Ctx, first: impl FnOnce() -> Result<()>) -> Result<Self> {
         ctx.swap_on_disk()?;
         let company = Company::start(ctx)?;
-        let service = format!("Restart=no\nEnvironment={VARIABLE}={FAULT}");
+        // An emulated machine that others share takes longer than 30 s to load the programs.
+        let service = format!("Restart=no\nTimeoutStartSec=300\nEnvironment={VARIABLE}={FAULT}");
         let agent = scenario::agent(ctx, "", &service)?;
         first()?;
+        let (before, alive) = (company.traces()?, Alive::now(&company)?);
         agent.unit.start()?;
         Ok(Self {
-            before: company.traces()?,
-            alive: Alive::now(&company)?,
             company,
             agent,
+            before,
+            alive,
         })
     }
 

@@ -21,7 +21,11 @@ pub const HISTORY: &str = "/var/lib/memmon";
 /// What the critical unit holds.
 pub const CRITICAL_MIB: u64 = 64;
 /// Enough for the critical situation.
-const LOAD_MIB: u64 = 128;
+const LOAD_MIB: u64 = 160;
+/// The critical situation begins so much, a share of RAM, above what is used before the agent starts; the high one, which
+/// the agent's own memory must not bring about, a little below.
+const CRITICAL_ABOVE: f64 = 0.14;
+const HIGH_ABOVE: f64 = 0.10;
 /// The slice that all of it is in.
 pub const SLICE: &str = "system.slice";
 
@@ -77,15 +81,11 @@ impl Company {
     }
 }
 
-/// The configuration for units of these names: the critical situation begins so much (a share of RAM) above what is
-/// used now.
-///
-/// # Errors
-/// If the use of memory cannot be read.
-pub fn config(above: f64, strategies: &str) -> Result<String> {
+/// The configuration for units of these names, with thresholds above what is used now.
+fn config(strategies: &str) -> Result<String> {
     let text = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
     let used = MemInfo::parse(&text).context("parsing /proc/meminfo")?.ram_used();
-    let (high, critical) = (used + above / 2.0, used + above);
+    let (high, critical) = (used + HIGH_ABOVE, used + CRITICAL_ABOVE);
     Ok(format!(
         "[units]\n\"s-critical.service\" = \"critical\"\n\"s-high.service\" = \"high\"\n\
          \"s-medium.service\" = \"medium\"\n\"s-low.service\" = \"low\"\n\"s-load*.service\" = \"low\"\n\
@@ -106,7 +106,7 @@ pub fn agent(ctx: &Ctx, strategies: &str, service: &str) -> Result<Agent> {
         ..Setup::default()
     })?;
     ctx.undo().note(&Undo::Remove(HISTORY.into()))?;
-    ctx.agent_config(&config(0.10, strategies)?)?;
+    ctx.agent_config(&config(strategies)?)?;
     Ok(agent)
 }
 

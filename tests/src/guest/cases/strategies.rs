@@ -14,27 +14,27 @@ pub const CASES: &[Case] = &[
     Case {
         name: "strategies.rising-load",
         run: rising_load,
-        seconds: 300,
+        seconds: 600,
     },
     Case {
         name: "strategies.observes-only",
         run: observes_only,
-        seconds: 180,
+        seconds: 400,
     },
     Case {
         name: "strategies.compare-memmon",
         run: compare::with_memmon,
-        seconds: 600,
+        seconds: 1200,
     },
     Case {
         name: "strategies.compare-nothing",
         run: compare::without,
-        seconds: 600,
+        seconds: 1200,
     },
     Case {
         name: "strategies.compare-oomd",
         run: compare::with_oomd,
-        seconds: 600,
+        seconds: 1200,
     },
 ];
 
@@ -47,8 +47,8 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_disk()?;
     let company = Company::start(ctx)?;
     let agent = scenario::agent(ctx, "", "")?;
-    agent.unit.start()?;
     let (before, alive) = (company.traces()?, Alive::now(&company)?);
+    agent.unit.start()?;
     ctx.say("the company is up, the situation normal")?;
     let load = scenario::load(ctx)?;
     ctx.wait("the low units are reclaimed", || {
@@ -68,6 +68,10 @@ fn rising_load(ctx: &mut Ctx) -> Result<Outcome> {
     );
     let said = agent.said()?;
     require_asked_first(&said)?;
+    ensure!(
+        !said.iter().any(|text| text.contains("Invalid argument")),
+        "the kernel refused something, as it did the trigger on memory pressure: {said:?}"
+    );
     for (name, unit) in company.units() {
         ctx.measure(&format!("swapped KiB of {name}"), swapped(unit)? >> 10)?;
     }
@@ -137,8 +141,8 @@ fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_disk()?;
     let company = Company::start(ctx)?;
     let agent = scenario::agent(ctx, "act = false", "")?;
-    agent.unit.start()?;
     let before = company.traces()?;
+    agent.unit.start()?;
     let load = scenario::load(ctx)?;
     let rows = ctx.wait("the report proposes to take from low units", || {
         let document = document("memmon.report/1", &shell::run("memmon", &["report", "--json"])?)?;
