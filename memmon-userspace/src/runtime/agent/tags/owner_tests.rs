@@ -13,6 +13,9 @@ fn owner() -> (Owner, mpsc::Receiver<News>) {
     let mountinfo = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
     std::fs::write(proc.join("self/mountinfo"), mountinfo).expect("mountinfo");
     std::fs::write(proc.join("cgroups"), "memory\t0\t1\t1\n").expect("cgroups");
+    let mount = host.path().join("sys/fs/cgroup");
+    std::fs::create_dir_all(&mount).expect("directories");
+    std::fs::write(mount.join("cgroup.controllers"), "memory\n").expect("controllers");
     let tree = CgroupTree::discover(host.path()).expect("cgroup v2");
     (Owner::new(news, tree).0, told)
 }
