@@ -134,16 +134,18 @@ impl Terminal {
         })
     }
 
-    /// Waits until the screen is as `is` says.
+    /// Waits until the screen is as `is` says, and not being drawn just now.
     pub(crate) fn until(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
+        let mut before = String::new();
         loop {
             let screen = self.screen();
-            if is(&screen) {
+            if is(&screen) && screen == before {
                 return screen;
             }
             assert!(Instant::now() < deadline, "{what:?} did not come:\n{screen}");
-            std::thread::sleep(Duration::from_millis(50));
+            before = screen;
+            std::thread::sleep(Duration::from_millis(30));
         }
     }
 
@@ -158,7 +160,7 @@ impl Terminal {
     pub(crate) fn record(&self, name: &str) {
         if let Some(dir) = env::var_os(SCREENS) {
             fs::create_dir_all(&dir).unwrap();
-            let screen = self.screen();
+            let screen = self.until("a screen", |_| true);
             let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
             fs::write(
                 Path::new(&dir).join(format!("{name}.txt")),

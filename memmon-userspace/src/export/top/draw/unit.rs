@@ -105,7 +105,7 @@ fn facts(model: &Model, unit: &Unit, width: usize, now: &Moment) -> Vec<Line<'st
             super::units::rate(rates.map(|rates| rates.back)),
         )),
         text(format!(
-            "stalled in reclaim {}, PSI {}",
+            "stalled {}, PSI {}",
             known(unit.stall_seconds, |seconds| format!("{seconds:.3} s")),
             known(unit.psi, psi),
         )),
