@@ -2,7 +2,8 @@
 
     python3 service.py --socket /run/embedder.sock [--mib 8] [--idle 60]
 
-One request per line on the socket, one answer per line: ``embed TEXT``, ``status``, ``verify``, ``quit``.
+One request per line on the socket, one answer per line: ``embed TEXT``, ``clear``, ``status``, ``verify`` and
+``quit``.
 """
 
 from __future__ import annotations
@@ -58,6 +59,12 @@ class Embedder:
         self.cache.clear()
         self.released += 1
 
+    def clear(self) -> None:
+        """Lets go of all that is not always needed."""
+        self.cache.clear()
+        self.history.clear()
+        self.model.release()
+
     def status(self) -> dict[str, object]:
         """What a monitoring page of the service would show."""
         guards = [self.index_guard, *self.history.guards()]
@@ -85,12 +92,15 @@ class Embedder:
         command, _, rest = request.partition(" ")
         if command == "embed":
             return f"{self.embed(rest)[0]:.6f}"
+        if command == "clear":
+            self.clear()
+            return "cleared"
         if command == "status":
             return json.dumps(self.status())
         if command == "verify":
             same = hashlib.sha256(self.weights).hexdigest() == self.checksum
             return "intact" if same else "damaged"
-        raise ValueError(f"{command!r}: give embed TEXT, status, verify or quit")
+        raise ValueError(f"{command!r}: give embed TEXT, clear, status, verify or quit")
 
 
 class Server(socketserver.ThreadingUnixStreamServer):

@@ -1,6 +1,6 @@
 //! An embedding service that keeps what matters in RAM: the worked example of docs/service-authors.md.
 //!
-//! `service SOCKET [MIB] [IDLE_SECONDS]` answers one request per line: `embed TEXT`, `status`, `verify`, `quit`.
+//! `service SOCKET [MIB] [IDLE_SECONDS]` answers one request per line: `embed TEXT`, `clear`, `status`, `verify`, `quit`.
 
 use std::{
     collections::HashMap,
@@ -131,12 +131,18 @@ impl Embedder {
         let (command, rest) = request.split_once(' ').unwrap_or((request, ""));
         match command {
             "embed" => Ok(format!("{:.6}", self.embed(rest)?)),
+            "clear" => {
+                lock(&self.cache).clear();
+                lock(&self.history).clear();
+                self.model.release();
+                Ok("cleared".to_owned())
+            }
             "status" => Ok(self.status().to_string()),
             "verify" => {
                 let same = checksum(self.model.model()) == self.checksum;
                 Ok(if same { "intact" } else { "damaged" }.to_owned())
             }
-            _ => Err(format!("{command:?}: give embed TEXT, status, verify or quit").into()),
+            _ => Err(format!("{command:?}: give embed TEXT, clear, status, verify or quit").into()),
         }
     }
 }

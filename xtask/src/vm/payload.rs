@@ -84,9 +84,12 @@ pub(crate) fn image(
     fs::copy(&example, bin.join("memmon-example-service"))
         .with_context(|| format!("copying {}", example.display()))?;
     clients::install_into(&tree.join("python"))?;
-    let service = build::root().join("clients/python/examples/service.py");
-    fs::copy(&service, tree.join("python").join("service.py"))
-        .with_context(|| format!("copying {}", service.display()))?;
+    for script in ["examples/service.py", "tests/real_agent.py"] {
+        let from = build::root().join("clients/python").join(script);
+        let name = from.file_name().context("a file")?;
+        fs::copy(&from, tree.join("python").join(name))
+            .with_context(|| format!("copying {}", from.display()))?;
+    }
     let packaging = build::root().join("packaging");
     run_quietly(Command::new("cp").arg("-r").arg(packaging).arg(&tree))?;
     let run = json!({
