@@ -265,7 +265,7 @@ fn kswapd(ctx: &mut Ctx) -> Result<Outcome> {
             let (out, missed, invented) = watch.compared(pid, range)?;
             let totals = watch.probes.totals()?;
             seen = format!("{out} pages in swap, {missed} missed, {invented} invented; {totals:?}");
-            let skipped = usize::try_from(totals.recursion_misses)?;
+            let skipped = totals.recursion_misses;
             Ok((missed + invented <= skipped).then_some(out))
         })
         .with_context(|| seen.clone())?;
