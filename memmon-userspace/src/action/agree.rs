@@ -132,8 +132,12 @@ impl Executor {
             self.forget(lease.id);
             return Vec::new();
         };
-        // systemd has written its own value into the cgroup of a unit that was started again meanwhile.
-        let again = self.give_back_file(lease, &cause, forced);
+        // systemd has written our value into the cgroup of a unit that was started again meanwhile. Not where it has
+        // another one by now: systemd 257 is late to write what an operator has configured, and that is not the old value.
+        let ours = facts
+            .property(lease.property)
+            .is_some_and(|now| lease.is_ours(now, self.options.page_size));
+        let again = ours.then(|| self.give_back_file(lease, &cause, forced)).flatten();
         let file = self.file_of(lease, facts).map(|file| file.value);
         let mut plan = systemd_plan::revert(lease, before, facts, file, self.options.page_size);
         if plan.reload && self.would_block_systemd(lease) {

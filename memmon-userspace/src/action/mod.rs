@@ -18,8 +18,7 @@
 //!     Reloading(false)       => executor.reloaded();
 //!     cgroup added           => executor.cgroup_added(unit, path, inode);
 //!     cgroup removed         => outcomes = executor.cgroup_removed(inode);
-//!     review is due          => outcomes = executor.look_at_files(unit);
-//!                               outcomes = executor.execute(&decide(snapshot without event, …), mode);
+//!     review is due          => outcomes = executor.execute(&decide(snapshot without event, …), mode);
 //!     RevertAll              => outcomes = executor.revert_all("RevertAll");
 //!     SIGTERM                => outcomes = executor.revert_all("SIGTERM"), go on until executor.is_settled()
 //! }

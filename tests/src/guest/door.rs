@@ -45,10 +45,13 @@ impl Ctx {
     /// If the machine has no network card, or it cannot be used.
     pub fn door(&self, port: u16) -> Result<Door> {
         shell::run("modprobe", &[DRIVER])?;
-        let card = self.wait("the network card is there", card)?;
         let (address, _) = INSIDE;
         let text = address.map(|byte| byte.to_string()).join(".");
-        shell::run("python3", &["-c", CONFIGURE, &card, &text])?;
+        self.wait("the network card has its address", || {
+            let Some(card) = card()? else { return Ok(None) };
+            // udev may be about to give it another name.
+            Ok(shell::run("python3", &["-c", CONFIGURE, &card, &text]).ok())
+        })?;
         let listener =
             TcpListener::bind(SocketAddr::from(INSIDE)).context("listening on the network card")?;
         let watching = Arc::new(AtomicUsize::new(0));

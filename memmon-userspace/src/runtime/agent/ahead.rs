@@ -26,6 +26,10 @@ impl Ahead {
     /// nobody wants to know.
     pub(super) fn outlook(&mut self, snapshot: &HostSnapshot, share: Option<f64>) -> Option<Outlook> {
         let at = Duration::from_nanos(proc::monotonic_ns()).as_secs_f64();
+        self.outlook_at(at, snapshot, share)
+    }
+
+    fn outlook_at(&mut self, at: f64, snapshot: &HostSnapshot, share: Option<f64>) -> Option<Outlook> {
         self.note(at, snapshot);
         #[expect(clippy::cast_precision_loss, reason = "bytes of RAM are below 2^53")]
         let limit = snapshot.host.total as f64 * share?;
@@ -67,12 +71,12 @@ mod tests {
         }
         assert_eq!(ahead.used.len(), POINTS);
         // 4/5 of 8 GiB is 6554 MiB; used are 2048 + 1800 MiB, and 15 more a minute.
-        let outlook = ahead.outlook(&snapshot, Some(0.8)).expect("it rises");
+        let outlook = ahead.outlook_at(7200.0, &snapshot, Some(0.8)).expect("it rises");
         let expected = 2706 * 4;
         assert!(
             outlook.earliest <= expected + 60 && outlook.latest + 60 >= expected,
             "{outlook:?}"
         );
-        assert_eq!(ahead.outlook(&snapshot, None), None);
+        assert_eq!(ahead.outlook_at(7200.0, &snapshot, None), None);
     }
 }

@@ -33,10 +33,6 @@ impl Agent {
     }
 
     pub(super) fn review(&mut self, unit: &Arc<str>) {
-        if let Some(hands) = &mut self.hands {
-            let outcomes = hands.executor.look_at_files(unit);
-            self.tell(&outcomes);
-        }
         let Some(decision) = self.ask_again(unit) else {
             return;
         };

@@ -20,7 +20,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "lifecycle.restarted-into-its-limit",
         run: restarted_into_its_limit,
-        seconds: 150,
+        seconds: 400,
     },
     Case {
         name: "lifecycle.stopped-for-good",

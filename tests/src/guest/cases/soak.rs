@@ -124,7 +124,7 @@ fn units(ctx: &mut Ctx) -> Result<Outcome> {
             warm = Some(memory.rss);
         }
         // So that a run that is cut off has shown how far it came.
-        if (first + BATCH) % (10 * BATCH) == 0 {
+        if (first + BATCH).is_multiple_of(10 * BATCH) {
             let seconds = began.elapsed().as_secs_f64();
             let value = json!({ "units": first + BATCH, "seconds": seconds, "rss_kib": memory.rss });
             ctx.measure("soak_units", value)?;
