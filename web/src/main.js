@@ -58,8 +58,8 @@ function hear(document_) {
   const first = since === null;
   const restarted = !first && since !== facts.agent?.since;
   since = facts.agent?.since ?? since;
-  samples.add(facts, Date.now() / 1000);
-  past.pageSize(facts.page_bytes);
+  samples.add(facts);
+  past.learn(facts);
   if (first || restarted) past.refresh();
   // While nobody looks, nothing is drawn.
   if (!scheduled && !document.hidden) {

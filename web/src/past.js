@@ -94,7 +94,7 @@ async function loadForecasts() {
 
 async function load() {
   const mine = ++asked;
-  const to = Math.floor(Date.now() / 1000) + 1;
+  const to = Math.floor((Date.now() + clockAhead) / 1000) + 1;
   const query = new URLSearchParams({ unit: wanted.unit, from: to - wanted.range, to });
   try {
     const past = await get(`/api/history?${query}`);
@@ -137,9 +137,13 @@ function show(past) {
 }
 
 let latestPage = 4096;
+/** The agent's time minus the browser's, milliseconds. */
+let clockAhead = 0;
 
-export function pageSize(size) {
-  latestPage = size;
+/** What the agent says about itself. */
+export function learn(facts) {
+  latestPage = facts.page_bytes;
+  clockAhead = facts.at * 1000 - Date.now();
 }
 
 function inWords(past) {

@@ -13,8 +13,12 @@ export class Samples {
     this.before = null;
   }
 
-  /** Takes over what the agent said at `now` (seconds since 1970). Counters of another agent begin anew. */
-  add(document, now) {
+  /**
+   * Takes over what the agent said. Its own time counts: events arrive late, and several at once, where the browser is
+   * busy. Counters of another agent begin anew.
+   */
+  add(document) {
+    const now = document.at;
     const last = this.times.at(-1);
     if (last !== undefined && now <= last) return;
     if (last !== undefined && now - last > GAP) this.#row(last + 1, null, null);

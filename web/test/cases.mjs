@@ -112,6 +112,25 @@ const cases = {
     return { live_again_after_ms: back, agent };
   },
 
+  async "counts by the agent's time, not by when its events arrive"({ browser, demo }) {
+    const watched = await open(browser, demo.url);
+    const { page } = watched;
+    await state(page, "live");
+    await page.waitForTimeout(2500);
+    // The browser is busy for seconds; then everything comes at once.
+    for (let time = 0; time < 3; time += 1) {
+      await page.evaluate(() => {
+        const end = performance.now() + 3500;
+        while (performance.now() < end);
+      });
+      await page.waitForTimeout(1200);
+      const rate = await page.locator("#t-out").innerText();
+      assert.match(rate, /^\d+(\.\d)? (B|KiB)\/s$/, "calm is some kibibytes a second");
+      assert.ok(parseFloat(rate) < 400 || rate.endsWith(" B/s"), rate);
+    }
+    assertClean(watched);
+  },
+
   async "says that the agent does not answer"({ browser, demo }) {
     const watched = await open(browser, demo.url);
     const { page } = watched;

@@ -24,7 +24,6 @@ export async function take({ server, dist, screens }) {
     const pages = {};
     for (const [name, options] of Object.entries(VIEWS)) {
       pages[name] = await open(browser, demo.url, { ...options, reducedMotion: "reduce" });
-      await pages[name].page.bringToFront();
     }
     const wait = (time) => new Promise((done) => setTimeout(done, time));
     await wait(CALM);

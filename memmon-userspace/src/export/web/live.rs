@@ -1,6 +1,10 @@
 //! The stream of what the agent knows: asked for once, for all who watch.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     body::Body,
@@ -116,7 +120,7 @@ impl Live {
 }
 
 fn event(report: &ReportDocument) -> Option<Bytes> {
-    let data = serde_json::to_string(&LiveDocument::from(report)).ok()?;
+    let data = serde_json::to_string(&LiveDocument::new(report, SystemTime::now())).ok()?;
     Some(Bytes::from(format!("event: live\ndata: {data}\n\n")))
 }
 

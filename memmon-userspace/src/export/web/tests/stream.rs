@@ -38,6 +38,11 @@ async fn an_event_has_the_facts_and_no_process() {
     let (_, data) = said.split_once("event: live\ndata: ").unwrap();
     let facts: Value = serde_json::from_str(data.split_once("\n\n").unwrap().0).unwrap();
     assert_valid("memmon.live/1", &facts);
+    let at = facts["at"].as_f64().unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert!((now.as_secs_f64() - at).abs() < DEADLINE.as_secs_f64(), "{at}");
     assert_eq!(facts["units"][0]["unit"], "a.service");
     assert_eq!(facts["units"][0]["swap_bytes"], Value::Null);
     // Two processes, one region.
@@ -190,7 +195,7 @@ fn however_much_there_is_the_event_is_bounded() {
             })
             .collect(),
     );
-    let facts = serde_json::to_value(LiveDocument::from(&report)).unwrap();
+    let facts = serde_json::to_value(LiveDocument::new(&report, std::time::SystemTime::now())).unwrap();
     assert_valid("memmon.live/1", &facts);
     assert_eq!(
         (&facts["units_total"], &facts["alarms_total"]),
