@@ -79,6 +79,8 @@ pub fn main(args: &Args) -> CliResult {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Drawing takes milliseconds: timers and the bus are looked at between a few of them.
+        .event_interval(4)
         .build()?;
     let done = runtime.block_on(async {
         let alone = if is_agent_absent().await? {

@@ -88,6 +88,8 @@ pub async fn top(options: TopOptions, alone: Option<Alone>) -> io::Result<()> {
             processes = Shown::read(&mut shown.reading) => shown.processes(processes),
             _ = clock.tick(), if shown.model.wants_reports() => {}
         }
+        // Keys and signals may come faster than they are drawn: the clock and the agent have their turn all the same.
+        tokio::task::yield_now().await;
         let wants = shown.model.wants_reports();
         wanted.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
     }
