@@ -158,36 +158,48 @@ pub(crate) fn main(args: VmArgs) -> Result<()> {
     }
 }
 
-/// The cases of `cargo xtask test`: all but the measurements (`reaction.*`), which `cargo xtask vm run` and `matrix`
-/// take along.
+/// The cases of `cargo xtask test` on every platform: what depends on the kernel. Measurements (`reaction.*`, `pages.cost`)
+/// are for `cargo xtask vm run` and `matrix`, which take everything along.
 const EVERYDAY: &[&str] = &[
     "smoke.*",
     "job.*",
-    "reverts.*",
-    "operator.*",
-    "lifecycle.*",
-    "limits.*",
-    "modes.*",
-    "faults.*",
-    "bus.*",
     "attribution.*",
-    "pages.*",
-    "tags.*",
-    "clients.*",
+    "pages.[!c]*",
+    "pages.check",
+    "limits.auto-*",
+    "tags.hit-and-back",
+    "tags.ends",
 ];
 
-/// Cases that take a minute or more each and have little to do with the kernel: systemd 252 and 257 for the package, one
-/// of them for the whole story, for the judgement and for an agent that is killed in the middle of it. The
-/// comparison (`strategies.compare-*`) is a measurement.
+/// What depends on systemd, of which there are two versions, and what has little to do with either: once.
 const EVERYDAY_ON: &[(&str, &[&str])] = &[
-    ("bookworm", &["package.*"]),
+    (
+        "bookworm",
+        &[
+            "reverts.*",
+            "operator.*",
+            "lifecycle.*",
+            "limits.*",
+            "modes.*",
+            "faults.*",
+            "package.life",
+        ],
+    ),
     (
         "trixie",
         &[
+            "reverts.*",
+            "operator.*",
+            "lifecycle.*",
+            "limits.*",
+            "modes.*",
+            "faults.*",
+            "bus.*",
+            "tags.*",
+            "clients.*",
             "package.*",
             "story.*",
             "strategies.rising-load",
-            "strategies.observes-only",
             "crash.*",
         ],
     ),
@@ -283,7 +295,8 @@ fn run_all(platforms: &[&'static Platform], plan: impl Fn(&Platform) -> Plan) ->
     }
     let binaries = payload::build()?;
     web::driver()?;
-    // The newest kernel takes longest: it begins.
+    // Where most is to be done begins.
+    ready.sort_by_key(|(_, _, plan)| plan.cases.len());
     let queue = Mutex::new(ready);
     let lanes = LANES.len().min(platforms.len());
     let results: Vec<Result<Vec<Summary>>> = thread::scope(|scope| {
