@@ -60,8 +60,6 @@ pub(super) struct Judge {
     pub(super) ends: mpsc::Sender<Ended>,
     ended: mpsc::Receiver<Ended>,
     pressure: Option<PressureTrigger>,
-    /// Anonymous memory of the units that are kept out of swap, bytes, at the last survey.
-    pub(super) kept: u64,
     /// A survey is on its way.
     looking: bool,
     last_look: MonoTime,
@@ -113,7 +111,6 @@ impl Judge {
             ends,
             ended,
             pressure,
-            kept: 0,
             looking: false,
             last_look: MonoTime(0),
             next_look: MonoTime(0),
@@ -228,8 +225,6 @@ impl Agent {
         if self.options.dry_run {
             snapshot.imagine_leases();
         }
-        let kept = snapshot.units.iter().filter(|unit| unit.keeps_anon());
-        self.judge.kept = kept.map(|unit| unit.anon).fold(0, u64::saturating_add);
         self.judge.outlook = snapshot.outlook;
         let config = Arc::clone(&self.config);
         let rules = Rules::from(&*config);

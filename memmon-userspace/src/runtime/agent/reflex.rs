@@ -145,7 +145,7 @@ impl Agent {
         event: Option<CriticalEvent>,
         now: MonoTime,
     ) -> Option<Decision> {
-        let (host, swappable) = host_memory()?;
+        let host = host_memory()?;
         // It worsens at once, and eases when the judgement says so.
         let measured = policy::situation(&host, &self.config.thresholds, self.situation);
         self.situation = self.situation.max(measured);
@@ -161,7 +161,9 @@ impl Agent {
             below_complete: false,
             tagged: self.mirror.has_tags(unit) || event.as_ref().is_some_and(|event| event.region.is_some()),
             host,
-            elsewhere: policy::elsewhere(&host, swappable, self.judge.kept),
+            // Whether the host has room is the judgement's matter: while somebody takes all memory, what the others
+            // could give is not to be measured (decision 32).
+            elsewhere: u64::MAX,
             situation: self.situation,
             pressure: None,
             event,
@@ -235,15 +237,13 @@ impl Agent {
     }
 }
 
-/// The host's memory, and what of it could be swapped out, bytes; `None`, told once per call, if `/proc/meminfo` cannot
-/// be read or understood.
-fn host_memory() -> Option<(MemInfo, u64)> {
+/// The host's memory; `None`, told once per call, if `/proc/meminfo` cannot be read or understood.
+fn host_memory() -> Option<MemInfo> {
     let text = Proc::default()
         .meminfo()
         .map_err(|error| tracing::error!("{error}"))
         .ok()?;
-    let host = MemInfo::parse(&text)
+    MemInfo::parse(&text)
         .map_err(|error| tracing::error!("{error}"))
-        .ok()?;
-    Some((host, decode::swappable(&text).unwrap_or(0)))
+        .ok()
 }
