@@ -164,6 +164,7 @@ fn the_manual_page_has_every_subcommand_and_the_exit_codes() {
         "MEMMON RUN",
         "MEMMON TRACE",
         "MEMMON REPORT",
+        "MEMMON TOP",
         "MEMMON CHECK",
         "MEMMON CONFIG CHECK",
         "MEMMON CONFIG SHOW",

@@ -246,8 +246,7 @@ impl Model {
     /// Takes a signal over; while paused it waits.
     pub fn signal(&mut self, heard: Heard, now: &Moment) {
         if !self.paused {
-            self.news
-                .signal(&heard, self.report.as_ref(), now, &mut self.events);
+            self.news.signal(&heard, now, &mut self.events);
         } else if self.held.len() < HELD {
             self.held.push((now.clone(), heard));
         }
@@ -377,8 +376,7 @@ impl Model {
     fn pause(&mut self, now: &Moment) {
         self.paused = !self.paused;
         for (then, heard) in std::mem::take(&mut self.held) {
-            self.news
-                .signal(&heard, self.report.as_ref(), &then, &mut self.events);
+            self.news.signal(&heard, &then, &mut self.events);
         }
         if !self.paused
             && let Some(received) = &mut self.received

@@ -1,6 +1,6 @@
 //! What a new report or a signal tells that the one before did not: the event stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     document::{Agent, Alarm, Blame, Report, Severity},
@@ -13,17 +13,32 @@ use crate::export::dbus::Heard;
 /// Pairs of victim and culprit that one report adds to the stream: those with most pages.
 const PAIRS: usize = 5;
 
+/// Reports without an alarm after which it is over. One may have been on its way already when the signal came.
+const MISSED: u32 = 2;
+/// Alarms that are remembered as over.
+const OVER: usize = 1000;
+
 /// What has been told already.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Alarms that are on.
-    alarms: BTreeSet<Clean>,
+    alarms: BTreeMap<Clean, On>,
+    /// Alarms that are over: a report that was on its way may have them still, and ids are never used twice.
+    over: BTreeSet<Clean>,
+}
+
+/// An alarm that is on.
+#[derive(Debug)]
+struct On {
+    unit: Clean,
+    /// How many reports in a row have not had it.
+    missed: u32,
 }
 
 impl News {
     /// Forgets the alarms of an agent that is gone.
     pub(super) fn new_agent(&mut self) {
-        self.alarms.clear();
+        *self = Self::default();
     }
 
     /// Adds what differs from `before`, the last report of the same agent.
@@ -40,29 +55,25 @@ impl News {
         }
         let Some(alarms) = &report.alarms else { return };
         for alarm in alarms {
-            if self.alarms.insert(alarm.id.clone()) {
+            if self.is_new(&alarm.id, &alarm.unit) {
                 events.push(now, Weight::Alarm, raised(alarm));
             }
         }
-        let on: BTreeSet<&Clean> = alarms.iter().map(|alarm| &alarm.id).collect();
-        let over: Vec<Clean> = self
-            .alarms
-            .iter()
-            .filter(|id| !on.contains(id))
-            .cloned()
-            .collect();
+        let mut over = Vec::new();
+        for (id, on) in &mut self.alarms {
+            let there = alarms.iter().any(|alarm| alarm.id == *id);
+            on.missed = if there { 0 } else { on.missed + 1 };
+            if on.missed >= MISSED {
+                over.push(id.clone());
+            }
+        }
         for id in over {
-            // Its unit is in the report before, if it ever was in one.
-            let unit = before.and_then(|before| {
-                let alarm = before.alarms.iter().flatten().find(|alarm| alarm.id == id)?;
-                Some(alarm.unit.clone())
-            });
-            self.over(&id, unit.as_ref(), now, events);
+            self.over(&id, now, events);
         }
     }
 
-    /// Adds a signal; `last` is the last report.
-    pub(super) fn signal(&mut self, heard: &Heard, last: Option<&Report>, now: &Moment, events: &mut Events) {
+    /// Adds a signal.
+    pub(super) fn signal(&mut self, heard: &Heard, now: &Moment, events: &mut Events) {
         match heard {
             Heard::AlarmRaised {
                 id,
@@ -70,16 +81,13 @@ impl News {
                 severity,
                 reason,
             } => {
-                if self.alarms.insert(Clean::new(id)) {
-                    let text = alarm_text(Severity::of(severity), &Clean::new(unit), &Clean::new(reason));
+                let unit = Clean::new(unit);
+                if self.is_new(&Clean::new(id), &unit) {
+                    let text = alarm_text(Severity::of(severity), &unit, &Clean::new(reason));
                     events.push(now, Weight::Alarm, text);
                 }
             }
-            Heard::AlarmCleared { id } => {
-                let id = Clean::new(id);
-                let alarm = last.and_then(|last| last.alarms.iter().flatten().find(|alarm| alarm.id == id));
-                self.over(&id, alarm.map(|alarm| &alarm.unit), now, events);
-            }
+            Heard::AlarmCleared { id } => self.over(&Clean::new(id), now, events),
             Heard::LimitChanged {
                 unit,
                 property,
@@ -106,10 +114,20 @@ impl News {
         }
     }
 
-    fn over(&mut self, id: &Clean, unit: Option<&Clean>, now: &Moment, events: &mut Events) {
-        if self.alarms.remove(id) {
-            let unit = unit.unwrap_or(id);
-            events.push(now, Weight::Notable, format!("alarm over: {}", unit.as_str()));
+    /// Whether an alarm has not been told yet; it is on from now on.
+    fn is_new(&mut self, id: &Clean, unit: &Clean) -> bool {
+        let unit = unit.clone();
+        !self.over.contains(id) && self.alarms.insert(id.clone(), On { unit, missed: 0 }).is_none()
+    }
+
+    fn over(&mut self, id: &Clean, now: &Moment, events: &mut Events) {
+        if self.over.len() >= OVER {
+            self.over.clear();
+        }
+        self.over.insert(id.clone());
+        if let Some(on) = self.alarms.remove(id) {
+            let text = format!("alarm over: {}", on.unit.as_str());
+            events.push(now, Weight::Notable, text);
         }
     }
 }
@@ -165,7 +183,7 @@ fn changed(before: &Report, report: &Report, now: &Moment, events: &mut Events) 
 }
 
 fn swapped(before: &Report, report: &Report, now: &Moment, events: &mut Events) {
-    let old: std::collections::BTreeMap<_, u64> = before
+    let old: BTreeMap<_, u64> = before
         .blame
         .iter()
         .flatten()

@@ -70,12 +70,17 @@ pub async fn top(options: TopOptions, alone: Option<Alone>) -> io::Result<()> {
             _ = hang_up.recv() => return Ok(()),
             _ = suspended.recv() => screen.suspend()?,
             _ = continued.recv() => screen.resume()?,
-            event = keys.recv() => match shown.input(event)? {
-                Command::Quit => return Ok(()),
-                Command::Suspend => screen.suspend()?,
-                Command::Redraw => screen.forget()?,
-                Command::Nothing => {}
-            },
+            event = keys.recv() => {
+                // Keys that come faster than they can be drawn are drawn once.
+                let mut event = event;
+                while shown.obey(event, &mut screen)? {
+                    let Ok(next) = keys.try_recv() else { break };
+                    event = Some(next);
+                }
+                if shown.over {
+                    return Ok(());
+                }
+            }
             // Never none: the follower ends only when we do.
             Some(news) = told.recv() => {
                 shown.take(news);
@@ -92,6 +97,8 @@ pub async fn top(options: TopOptions, alone: Option<Alone>) -> io::Result<()> {
         tokio::task::yield_now().await;
         let wants = shown.model.wants_reports();
         wanted.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
+        // If keys or signals come all the time, there is always something ready here, and the follower starves.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -101,6 +108,8 @@ struct Shown {
     start: Instant,
     alone: Option<Alone>,
     reading: Option<JoinHandle<Processes>>,
+    /// The user has had enough.
+    over: bool,
 }
 
 impl Shown {
@@ -110,6 +119,7 @@ impl Shown {
             start: Instant::now(),
             alone,
             reading: None,
+            over: false,
         }
     }
 
@@ -117,20 +127,23 @@ impl Shown {
         Moment::new(self.start.elapsed(), SystemTime::now())
     }
 
-    fn input(&mut self, event: Option<io::Result<Event>>) -> io::Result<Command> {
+    /// Does what the terminal's input asks for; `false` if that is the end.
+    fn obey(&mut self, event: Option<io::Result<Event>>, screen: &mut Screen) -> io::Result<bool> {
         let now = self.now();
-        match event {
-            Some(Ok(Event::Key(key))) => {
-                let command = self.model.key(&key, &now);
-                // The page of a unit is not to wait for its processes.
-                self.read_processes();
-                Ok(command)
-            }
+        let command = match event.transpose()? {
+            Some(Event::Key(key)) => self.model.key(&key, &now),
             // A new size is noticed when drawing.
-            Some(Ok(_)) => Ok(Command::Nothing),
-            Some(Err(error)) => Err(error),
-            None => Ok(Command::Quit),
+            Some(_) => Command::Nothing,
+            None => Command::Quit,
+        };
+        match command {
+            Command::Quit => self.over = true,
+            Command::Suspend => screen.suspend()?,
+            Command::Redraw => screen.forget()?,
+            // The page of a unit is not to wait for its processes.
+            Command::Nothing => self.read_processes(),
         }
+        Ok(!self.over)
     }
 
     fn take(&mut self, news: News) {

@@ -81,27 +81,40 @@ fn an_alarm_is_told_once_by_signal_and_report() {
     rig.report(&document([0, 0, 0]));
     let now = rig.now();
     rig.model.signal(raised, &now);
-    rig.report(&with_alarm(document([2, 0, 0])));
-    rig.report(&with_alarm(document([2, 0, 0])));
-    let told = events(&rig);
-    assert_eq!(
-        told.iter().filter(|text| text.starts_with("ALARM")).count(),
-        1,
-        "{told:?}"
-    );
-    // The signal that it is over was missed.
+    // This report was on its way already.
     rig.report(&document([2, 0, 0]));
-    let now = rig.now();
-    rig.model
-        .signal(Heard::AlarmCleared { id: "a-1".to_owned() }, &now);
-    let told = events(&rig);
+    rig.report(&with_alarm(document([2, 0, 0])));
+    rig.report(&with_alarm(document([2, 0, 0])));
+    let count = |rig: &Rig, start: &str| events(rig).iter().filter(|text| text.starts_with(start)).count();
     assert_eq!(
-        told.iter()
-            .filter(|text| *text == "alarm over: omnimind.service")
-            .count(),
-        1,
-        "{told:?}"
+        (count(&rig, "ALARM"), count(&rig, "alarm over")),
+        (1, 0),
+        "{:?}",
+        events(&rig)
     );
+    let now = rig.now();
+    let cleared = Heard::AlarmCleared { id: "a-1".to_owned() };
+    rig.model.signal(cleared.clone(), &now);
+    rig.report(&with_alarm(document([2, 0, 0])));
+    rig.report(&document([2, 0, 0]));
+    rig.model.signal(cleared, &now);
+    assert_eq!(
+        (count(&rig, "ALARM"), count(&rig, "alarm over: omnimind.service")),
+        (1, 1)
+    );
+}
+
+#[test]
+fn an_alarm_whose_signals_were_missed_is_told_from_reports() {
+    let mut rig = Rig::new(PLAIN);
+    rig.report(&document([0, 0, 0]));
+    rig.report(&with_alarm(document([2, 0, 0])));
+    rig.report(&document([2, 0, 0]));
+    rig.report(&document([2, 0, 0]));
+    let told = events(&rig);
+    assert_eq!(told[0], "alarm over: omnimind.service");
+    assert!(told[1].starts_with("ALARM critical omnimind.service"), "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
 }
 
 #[test]
