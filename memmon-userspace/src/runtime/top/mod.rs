@@ -97,8 +97,6 @@ pub async fn top(options: TopOptions, alone: Option<Alone>) -> io::Result<()> {
         tokio::task::yield_now().await;
         let wants = shown.model.wants_reports();
         wanted.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
-        // If keys or signals come all the time, there is always something ready here, and the follower starves.
-        tokio::task::yield_now().await;
     }
 }
 
