@@ -196,11 +196,10 @@ const EVERYDAY_ON: &[(&str, &[&str])] = &[
             "faults.*",
             "bus.*",
             "tags.*",
-            "clients.*",
+            "clients.python",
+            "clients.rust",
             "package.*",
-            "story.*",
             "strategies.rising-load",
-            "crash.*",
         ],
     ),
 ];

@@ -133,12 +133,16 @@ fn global_pressure(ctx: &mut Ctx) -> Result<Outcome> {
     let unit = &workload.unit;
     // Whose memory can still go when the critical unit's may not.
     ctx.workload("bystander.service", &hold)?;
-    let agent = ctx.agent(&Setup {
+    let setup = Setup {
         critical: &["pressed.service"],
         hold: "2s",
         service: Setup::EVERY_SECOND,
         ..Setup::default()
-    })?;
+    };
+    let agent = ctx.agent_installed(&setup)?;
+    // The reflex alone: the judgement would spare the unit beforehand, and nothing of it would go out.
+    ctx.agent_config(&format!("{}[strategies]\nact = false\n", setup.config()))?;
+    agent.unit.start()?;
     let since = Cursor::now()?;
     let alarm = ctx.wait("an alarm while another unit takes memory", || {
         ctx.seize_memory("pressure.service", 24)?;
