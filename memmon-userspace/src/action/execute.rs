@@ -75,8 +75,6 @@ pub(super) struct Task {
     pub(super) next: Next,
     /// systemd has read its configuration since.
     pub(super) reloaded: bool,
-    /// Since when the cgroup file holds a value that is not memmon's.
-    pub(super) differs_since: Option<MonoTime>,
 }
 
 /// What to ask of systemd next.
@@ -120,7 +118,6 @@ impl Task {
             not_before: MonoTime(0),
             next: Next::Inspect,
             reloaded: false,
-            differs_since: None,
         }
     }
 }

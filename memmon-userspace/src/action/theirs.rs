@@ -2,11 +2,13 @@
 
 use super::cgroup_write::LimitFile;
 use super::execute::Executor;
-use super::follow::SETTLED;
 use super::lease::Lease;
 use super::outcome::{Outcome, StepResult};
 use crate::decode::Limit;
 use crate::policy::{MonoTime, Property};
+
+/// How long after a daemon-reload systemd may still be writing what it has of a unit into the cgroup.
+const SETTLED: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A `MemorySwapMax` that is not memmon's.
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ impl Executor {
     }
 
     /// Writes a value of somebody else's again that a daemon-reload, perhaps memmon's own, has just undone.
-    pub(super) fn keep_theirs(&mut self, unit: &str) -> Option<Outcome> {
+    fn keep_theirs(&mut self, unit: &str) -> Option<Outcome> {
         let theirs = self.theirs.get(unit)?.clone();
         let reloaded = theirs.reloaded?;
         let page_size = self.options.page_size;
@@ -92,7 +94,7 @@ impl Executor {
         })
     }
 
-    /// The same for all units.
+    /// The same of all units.
     pub(super) fn keep_all_theirs(&mut self) -> Vec<Outcome> {
         let units: Vec<String> = self.theirs.keys().cloned().collect();
         units.iter().filter_map(|unit| self.keep_theirs(unit)).collect()

@@ -57,16 +57,6 @@ impl MemInfo {
     }
 }
 
-/// Anonymous memory that reclaim could swap out, bytes: `Active(anon)` and `Inactive(anon)` of `/proc/meminfo`, which
-/// leave out what is locked. `None` if they are not there, as before Linux 2.6.28.
-pub fn swappable(meminfo: &str) -> Option<u64> {
-    let field = |field: &str| {
-        let mut lines = meminfo.lines();
-        kibibytes(lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?)
-    };
-    field("Active(anon)")?.checked_add(field("Inactive(anon)")?)
-}
-
 fn used(total: u64, free: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
     let share = total.saturating_sub(free) as f64 / total.max(1) as f64;

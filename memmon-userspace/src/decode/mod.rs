@@ -14,7 +14,7 @@ pub use cgroup_file::{Level, Limit, SwapLevel};
 pub use event::{
     CgroupChange, CgroupLife, DecodeError, Event, ReclaimKind, Reclaimer, StallKind, SwapOut, decode,
 };
-pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat, swappable};
+pub use host::{MemInfo, MissingField, Pressure, PressureLine, VmStat};
 pub use maps::{Mappings, start_ticks};
 pub use page::{PageEvent, PageOut, ProcessId, decode_page};
 pub use swaps::{MemoryStat, SwapAreas, zswapped};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Snapshot;
 use crate::decode::Level;
-use crate::decode::{Limit, MemInfo};
+use crate::decode::Limit;
 
 /// The least that `auto` wants free before it stops a unit's swap.
 const LEAST: u64 = 64 << 20;
@@ -133,13 +133,6 @@ impl fmt::Display for HostRoom {
             Size(self.needed)
         )
     }
-}
-
-/// What a host can find without `kept` bytes of its `swappable` anonymous memory: what is available without swapping,
-/// and of the rest what swap has room for.
-pub fn elsewhere(host: &MemInfo, swappable: u64, kept: u64) -> u64 {
-    let others = swappable.saturating_sub(kept).min(host.swap_free);
-    host.available.saturating_add(others)
 }
 
 /// The finite limits of one level; `memory.max` first, as reaching it is worse.

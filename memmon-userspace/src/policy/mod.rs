@@ -23,7 +23,7 @@ mod unit_section;
 
 pub use bring_back::{pressed, room};
 pub use decision::{Action, Alarm, AlarmKind, Decision, LeaseId, LimitChange, Planned, Property, Severity};
-pub use headroom::{Binding, Headroom, Size, elsewhere};
+pub use headroom::{Binding, Headroom, Size};
 pub use host::{Abilities, CgroupView, HostLease, HostSnapshot, Outlook, SwapUse, UnitView};
 pub use never::never_touched;
 pub use situation::{Situation, SituationState, situation};

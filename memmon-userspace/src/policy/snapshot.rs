@@ -24,7 +24,8 @@ pub struct Snapshot {
     pub below_complete: bool,
     /// The host's memory.
     pub host: MemInfo,
-    /// What the host can find without taking from units whose swap is stopped, or would be by the same rule, bytes.
+    /// What the host can find without taking from units whose swap is stopped, or would be by the same rule, bytes;
+    /// `u64::MAX`: not measured, and no limit, as for the reflex (see `docs/decisions/0032`).
     pub elsewhere: u64,
     /// The host's situation, hysteresis included.
     pub situation: Situation,
