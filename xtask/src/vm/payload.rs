@@ -22,12 +22,15 @@ const REVISIONS: [u32; 2] = [1, 2];
 const BINARIES: &[&str] = &["memmon", "memmon-guest", "memmon-workload"];
 /// The Rust client's example, which cargo builds into a directory of its own.
 const EXAMPLE: &str = "examples/service";
+/// The Python package and what it depends on.
+const PYTHON: &str = "python";
 
-/// Builds the agent and the guest side, statically linked so that every root's libc will do, and returns the
-/// directory of the binaries.
+/// Builds the agent and the guest side, statically linked so that every root's libc will do, installs the Python
+/// package beside them, and returns the directory. Machines run at a time and one environment is for one pip at a
+/// time: it is all done here, once.
 ///
 /// # Errors
-/// If the machine is not x86-64 or a build fails.
+/// If the machine is not x86-64, a build fails, or pip does.
 pub(crate) fn build() -> Result<PathBuf> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("the virtual machines are x86-64 and cannot run binaries built here");
@@ -51,6 +54,9 @@ pub(crate) fn build() -> Result<PathBuf> {
         };
         package::pack(&dir.join("memmon"), &dir, &variant)?;
     }
+    let python = dir.join(PYTHON);
+    remove(&python)?;
+    clients::install_into(&python)?;
     Ok(dir)
 }
 
@@ -66,9 +72,7 @@ pub(crate) fn image(
     plan: &Plan,
 ) -> Result<PathBuf> {
     let tree = dir.join("payload");
-    if tree.exists() {
-        fs::remove_dir_all(&tree).with_context(|| format!("removing {}", tree.display()))?;
-    }
+    remove(&tree)?;
     let bin = tree.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("creating {}", bin.display()))?;
     for name in BINARIES {
@@ -83,11 +87,11 @@ pub(crate) fn image(
     let example = binaries.join(EXAMPLE);
     fs::copy(&example, bin.join("memmon-example-service"))
         .with_context(|| format!("copying {}", example.display()))?;
-    clients::install_into(&tree.join("python"))?;
+    run_quietly(Command::new("cp").arg("-r").arg(binaries.join(PYTHON)).arg(&tree))?;
     for script in ["examples/service.py", "tests/real_agent.py"] {
         let from = build::root().join("clients/python").join(script);
         let name = from.file_name().context("a file")?;
-        fs::copy(&from, tree.join("python").join(name))
+        fs::copy(&from, tree.join(PYTHON).join(name))
             .with_context(|| format!("copying {}", from.display()))?;
     }
     let packaging = build::root().join("packaging");
@@ -103,4 +107,11 @@ pub(crate) fn image(
     let image = dir.join("payload.ext4");
     disk::make(&image, &tree, "memmon", disk::Use::ReadOnly)?;
     Ok(image)
+}
+
+fn remove(tree: &Path) -> Result<()> {
+    if tree.exists() {
+        fs::remove_dir_all(tree).with_context(|| format!("removing {}", tree.display()))?;
+    }
+    Ok(())
 }

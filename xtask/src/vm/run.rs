@@ -110,7 +110,7 @@ fn boot_once(
         console: &console,
         web,
     };
-    let mut child = qemu::command(kernel, disks, &ports)
+    let mut child = qemu::command(kernel, disks, &ports)?
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -31,7 +31,7 @@ pub(crate) fn shell(platform: &Platform, kernel: &Kernel, root: &Path, binaries:
         "vm: {}; `exit` powers it off, Ctrl-A X ends QEMU; binaries are in /opt/memmon/bin",
         kernel.release
     );
-    let status = qemu::command(kernel, &disks, &Ports::Interactive)
+    let status = qemu::command(kernel, &disks, &Ports::Interactive)?
         .status()
         .context("starting qemu-system-x86_64")?;
     if !status.success() {
