@@ -292,7 +292,11 @@ fn run_all(platforms: &[&'static Platform], plan: impl Fn(&Platform) -> Plan) ->
     for platform in platforms {
         ready.push((*platform, images(platform, false)?, plan(platform)));
     }
-    let binaries = payload::build()?;
+    let binaries = {
+        // Two runs at a time would pack into the same directory.
+        let _lock = cache::lock("payload")?;
+        payload::build()?
+    };
     web::driver()?;
     // Where most is to be done begins.
     ready.sort_by_key(|(_, _, plan)| plan.cases.len());

@@ -29,7 +29,7 @@ use crate::guest::{
 /// What is available before the load, beside what the units hold.
 const AVAILABLE: u64 = 420 << 20;
 /// The load: so many units, one after the other, together more than is left.
-const LOADS: u32 = 6;
+const LOADS: u32 = 9;
 const LOAD_MIB: u64 = 48;
 /// Between two of them: a load that rises, not one that falls on the machine.
 const STEP: Duration = Duration::from_secs(4);
