@@ -43,7 +43,7 @@ pub(super) fn measure(context: &Context, _: usize) -> Result<Table> {
             STORM.as_secs()
         ),
     );
-    let agent = match Agent::start(context)? {
+    let agent = match Agent::start(context, &configuration())? {
         Ok(agent) => agent,
         Err(reason) => {
             let cells = [format!("not measured: {reason}")];
@@ -82,7 +82,7 @@ fn configuration() -> String {
 }
 
 /// A running agent; it is ended when this is dropped.
-struct Agent {
+pub(super) struct Agent {
     child: Child,
     /// Its configuration and its socket lie there.
     _dir: tempfile::TempDir,
@@ -97,10 +97,10 @@ struct Usage {
 
 impl Agent {
     /// Starts the agent and waits until it is ready. Says why if there is none to start.
-    fn start(context: &Context) -> Result<Result<Self, String>> {
+    pub(super) fn start(context: &Context, configuration: &str) -> Result<Result<Self, String>> {
         let dir = tempfile::tempdir()?;
         let config = dir.path().join("memmon.toml");
-        fs::write(&config, configuration())?;
+        fs::write(&config, configuration)?;
         let socket = dir.path().join("notify");
         let notified = UnixDatagram::bind(&socket).context("binding the notification socket")?;
         notified.set_nonblocking(true)?;

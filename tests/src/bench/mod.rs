@@ -9,6 +9,7 @@ mod judgement;
 mod maps;
 mod pages;
 pub mod report;
+mod served;
 mod speed;
 
 use anyhow::Result;
@@ -31,6 +32,7 @@ pub fn run(context: &Context, rounds: usize, wanted: &[String]) -> Result<String
         ("attach time", attach::measure),
         ("map memory", maps::measure),
         ("agent", agent::measure),
+        ("metrics page", served::measure),
         ("judgement", judgement::measure),
     ] {
         if !wanted.is_empty() && !wanted.iter().any(|word| what.contains(word.as_str())) {

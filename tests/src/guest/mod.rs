@@ -27,6 +27,7 @@ pub mod swap;
 pub mod tracer;
 pub mod undo;
 pub mod units;
+pub mod viewers;
 pub mod vmstat;
 pub mod wait;
 pub mod workload;

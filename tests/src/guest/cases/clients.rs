@@ -336,8 +336,9 @@ fn release_request(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.agent_config(&format!(
         "[units]\n{units}\"client-load.service\" = \"critical\"\n[thresholds]\nram_high = {:.3}\n\
          ram_critical = {:.3}\nhysteresis = 0.02\ndwell = \"1s\"\n[strategies]\ngrace = \"2s\"\ncool_down = \"3s\"\n",
-        used + 0.05,
-        used + 0.10
+        // Above what the agent's own start takes.
+        used + 0.10,
+        used + 0.15
     ))?;
     agent.unit.start()?;
     wait_on_bus(ctx)?;
@@ -345,7 +346,7 @@ fn release_request(ctx: &mut Ctx) -> Result<Outcome> {
         service.wait_tagged(ctx)?;
         ensure!(service.status()?.released == 0, "asked before anything was short");
     }
-    let load = ctx.workload("client-load.service", &Hold::mib(128))?;
+    let load = ctx.workload("client-load.service", &Hold::mib(176))?;
     for service in &services {
         ctx.wait(&format!("{} is asked", service.unit.name()), || {
             Ok((service.status()?.released > 0).then_some(()))
