@@ -24,6 +24,7 @@ pub mod runner;
 pub mod shell;
 pub mod stream;
 pub mod swap;
+pub mod terminal;
 pub mod tracer;
 pub mod undo;
 pub mod units;

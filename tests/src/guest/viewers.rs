@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,13 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Ctx, http};
+use super::{Ctx, http, terminal::Terminal};
 
 /// What each page asks for as long as it is open.
 const LIVE: &[u8] = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
-/// A terminal of the size that `memmon top` is made for.
-const TOP: &str = "stty rows 24 cols 80; exec memmon top";
 
 /// They look until this is dropped or [`Self::end`] is called.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub struct Viewers {
     seen: Vec<Arc<AtomicUsize>>,
     scraped: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Result<()>>>,
-    top: Child,
+    top: Terminal,
 }
 
 impl Viewers {
@@ -38,14 +35,7 @@ impl Viewers {
     /// # Errors
     /// If one of them sees nothing.
     pub fn begin(ctx: &Ctx, port: u16, pages: usize) -> Result<Self> {
-        let top = Command::new("script")
-            .args(["--quiet", "--flush", "--command", TOP, "/dev/null"])
-            .env("TERM", "xterm")
-            // Kept open: its end would be the terminal's.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("starting script")?;
+        let top = ctx.terminal("memmon top")?;
         let mut viewers = Self {
             over: Arc::default(),
             seen: Vec::new(),
@@ -66,7 +56,10 @@ impl Viewers {
             .push(thread::spawn(move || scrape(port, &over, &scraped)));
         ctx.wait("every viewer has seen something", || {
             let pages = viewers.seen.iter().all(|seen| seen.load(Ordering::Relaxed) > 0);
-            Ok((pages && viewers.scraped.load(Ordering::Relaxed) > 0).then_some(()))
+            let all = pages
+                && viewers.scraped.load(Ordering::Relaxed) > 0
+                && viewers.top.shown()?.contains("swapped out");
+            Ok(all.then_some(()))
         })?;
         Ok(viewers)
     }
@@ -76,8 +69,7 @@ impl Viewers {
     /// # Errors
     /// If one of them was turned away meanwhile.
     pub fn end(mut self) -> Result<()> {
-        let ended = self.top.try_wait().context("memmon top")?;
-        ensure!(ended.is_none(), "memmon top has ended: {ended:?}");
+        self.top.close()?;
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let joined = thread.join();
@@ -90,9 +82,6 @@ impl Viewers {
 impl Drop for Viewers {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        // Its terminal goes with it, and `memmon top` with that.
-        let _ = self.top.kill();
-        let _ = self.top.wait();
     }
 }
 

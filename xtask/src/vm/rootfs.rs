@@ -25,6 +25,8 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "procps",
     "python3",
+    // `memmon top` runs in it.
+    "tmux",
     // What `strategies.compare` puts beside memmon; see `NOT_AT_BOOT`.
     "systemd-oomd",
 ];

@@ -23,7 +23,7 @@ pub const CASES: &[Case] = &[Case {
     seconds: 400,
 }];
 
-/// An alarm is in the journal, in the report over D-Bus, among the metrics, in Prometheus, fires there, and is in
+/// An alarm is in the journal, in the report over D-Bus, in `memmon top`, on the page in a browser, among the metrics, in Prometheus, fires there, and is in
 /// Alertmanager twice: from Prometheus' rule and from memmon itself. All of it ends.
 fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_zram(256)?;
@@ -51,6 +51,11 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.wait("a browser on the host follows the page", || {
         Ok((door.watching() > 0).then_some(()))
     })?;
+    let top = ctx.terminal("memmon top")?;
+    ctx.wait("memmon top shows the unit", || {
+        let shown = top.shown()?;
+        Ok((shown.contains(unit.name()) && !shown.contains("CRITICAL")).then_some(()))
+    })?;
     ctx.say("Prometheus, Alertmanager and a browser know the agent; nothing is wrong")?;
 
     let start = Instant::now();
@@ -75,6 +80,12 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
             .then_some(()))
     })?;
     seen("D-Bus")?;
+    ctx.wait("the alarm is in memmon top", || {
+        let shown = top.shown()?;
+        Ok(shown.contains("! CRITICAL told.service").then_some(()))
+    })?;
+    seen("memmon top")?;
+    ctx.log("top", &top.shown()?)?;
     let series = "memmon_alarms_active{unit=\"told.service\",severity=\"critical\"} 1";
     ctx.wait("the alarm is among the metrics", || {
         let (_, page) = http::get(9757, "/metrics")?.context("nobody serves metrics")?;
@@ -133,7 +144,7 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
         ensure!(found.len() == 1 && value >= 1.0, "{what}: {found:?}");
     }
     ctx.say(
-        "the alarm is in the journal, on D-Bus, among the metrics, in Prometheus, and twice in Alertmanager",
+        "the alarm is in the journal, on D-Bus, in memmon top, among the metrics, in Prometheus, and twice in Alertmanager",
     )?;
 
     agent.told(ctx, Message::AlarmCleared, unit.name(), |_| true)?;
@@ -142,7 +153,8 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
         let alarms = report()?["alarms"].as_array().map_or(0, Vec::len);
         let metrics = monitoring.query("memmon_alarms_active")?.len();
         let alerts = monitoring.alerts(unit.name())?.len();
-        Ok((alarms + metrics + alerts == 0).then_some(()))
+        let top = usize::from(top.shown()?.contains("CRITICAL"));
+        Ok((alarms + metrics + alerts + top == 0).then_some(()))
     })?;
     // It goes when it has seen everything; what it did not see is the host's to tell.
     ctx.wait(
@@ -151,6 +163,7 @@ fn everywhere(ctx: &mut Ctx) -> Result<Outcome> {
     )?;
     let failed = monitoring.query("ALERTS{alertstate=\"firing\"}")?;
     ensure!(failed.is_empty(), "something else fires: {failed:?}");
+    top.close()?;
     agent.stop()?;
-    Outcome::passed("told in seven places, and ended in all of them")
+    Outcome::passed("told in eight places, and ended in all of them")
 }
