@@ -34,7 +34,8 @@ pub struct Args {
     #[arg(long)]
     pub critical: bool,
     /// One line for each page, with process, address and mapping where they are known; 0 pages: a further
-    /// mapping of a page, or one that was not written because its copy in swap was still good
+    /// mapping of a page, or one that was not written because its copy in swap was still good. Pages of regions that
+    /// are tagged with the running agent have a line of their own in any case
     #[arg(long)]
     pub pages: bool,
     /// One JSON object per line (memmon.swap_out/1, at the end memmon.trace_end/1)
@@ -138,10 +139,21 @@ impl Sink for Human {
                 page.region.as_deref().or(page.mapping.as_deref()).unwrap_or("-"),
             ),
         };
+        let tagged = match &line.page {
+            Some(page) if !self.pages => format!(
+                "; {} of {} {} at {}{}",
+                page.region.as_deref().unwrap_or("a tagged region"),
+                page.comm,
+                page.pid,
+                page.address,
+                if page.exact { "" } else { "?" },
+            ),
+            _ => String::new(),
+        };
         let by = &line.reclaimer;
         let time = line.ts.get(11..26).unwrap_or(&line.ts);
         Ok(output::print_line(&format!(
-            "{time} {:>6} {:<8} {:<32} {:<9} {place}{} ({} {})",
+            "{time} {:>6} {:<8} {:<32} {:<9} {place}{} ({} {}){tagged}",
             line.pages,
             line.priority.as_str(),
             line.unit,

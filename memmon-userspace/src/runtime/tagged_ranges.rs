@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use memmon_common::page::TagRange;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     export::dbus::{Client, ClientError, RangeField},
 };
 
+const PAGE_SIZE: u64 = 4096;
 /// Between two questions.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Between two attempts where no agent answers.
@@ -17,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(2);
 
 /// Ranges of each process, by address.
-type Ranges = HashMap<u32, Vec<RangeField>>;
+pub(super) type Ranges = HashMap<u32, Vec<RangeField>>;
 
 /// Tagged ranges, at most a second old if an agent runs; none otherwise.
 #[derive(Debug)]
@@ -51,6 +53,17 @@ impl TaggedRanges {
         let _ = tokio::time::timeout(FIRST, self.told.changed()).await;
     }
 
+    /// Everything, if the agent has told it since this was last asked.
+    pub(super) fn news(&mut self) -> Option<Arc<Ranges>> {
+        let news = self.told.has_changed().unwrap_or(false);
+        news.then(|| Arc::clone(&self.told.borrow_and_update()))
+    }
+
+    /// Somebody has tagged something.
+    pub(super) fn any(&self) -> bool {
+        !self.told.borrow().is_empty()
+    }
+
     /// The label of the region that `address` is in; `None` if it is in none, or nobody knows.
     pub(super) fn at(&self, pid: u32, address: u64) -> Option<String> {
         label(self.told.borrow().get(&pid)?, address).map(str::to_owned)
@@ -81,6 +94,32 @@ fn by_process(all: Vec<RangeField>) -> Ranges {
         ranges.sort_by_key(|range| range.start);
     }
     ranges
+}
+
+/// What ranges cover, sorted by start and disjoint, in pieces that the kernel's side can hold. Which region an address is
+/// in is a question for [`TaggedRanges::at`]: here all of them have one label.
+pub(super) fn covered(ranges: &[RangeField]) -> Vec<TagRange> {
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for range in ranges {
+        let (start, end) = (range.start, range.start.saturating_add(range.length));
+        match spans.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => spans.push((start, end)),
+        }
+    }
+    let mut covered = Vec::new();
+    for (mut start, end) in spans {
+        while start < end {
+            let pages = u32::try_from((end - start).div_ceil(PAGE_SIZE)).unwrap_or(u32::MAX);
+            covered.push(TagRange {
+                start,
+                pages,
+                label: 1,
+            });
+            start = start.saturating_add(u64::from(pages) * PAGE_SIZE);
+        }
+    }
+    covered
 }
 
 fn label(ranges: &[RangeField], address: u64) -> Option<&str> {
@@ -121,10 +160,27 @@ mod tests {
         assert_eq!((at(8, 0x1800), at(9, 0x1800)), (Some("c"), None));
     }
 
+    #[test]
+    fn overlapping_and_adjacent_ranges_are_one_and_huge_ones_several() {
+        let huge = (u64::from(u32::MAX) + 3) * PAGE_SIZE;
+        let all = by_process(vec![
+            range(7, 0x1000, 0x3000, "a"),
+            range(7, 0x2000, 0x1000, "b"),
+            range(7, 0x4000, 0x1000, "b"),
+            range(7, 0x9000, huge, "c"),
+        ]);
+        let covered: Vec<(u64, u32)> = covered(&all[&7])
+            .iter()
+            .map(|range| (range.start, range.pages))
+            .collect();
+        let second = 0x9000 + u64::from(u32::MAX) * PAGE_SIZE;
+        assert_eq!(covered, [(0x1000, 4), (0x9000, u32::MAX), (second, 3)]);
+    }
+
     #[tokio::test]
     async fn without_a_bus_no_region_is_known() {
         let mut tagged = TaggedRanges::ask(Bus::Address("unix:path=/nonexistent/bus".to_owned()));
         tagged.wait().await;
-        assert_eq!(tagged.at(1, 0x1000), None);
+        assert_eq!((tagged.at(1, 0x1000), tagged.any()), (None, false));
     }
 }

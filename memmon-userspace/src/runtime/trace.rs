@@ -48,7 +48,8 @@ pub struct TraceOptions {
     pub units: Vec<Pattern>,
     /// Only critical units.
     pub critical: bool,
-    /// One line for each page, with process and address.
+    /// One line for each page, with process and address. Pages of regions that are tagged with a running agent have one
+    /// in any case.
     pub pages: bool,
     /// How long; `None` = until interrupted.
     pub duration: Option<Duration>,
@@ -204,10 +205,11 @@ pub async fn trace(
         ..MapSizes::default()
     };
     // First, so that the walk at the tracepoint runs before the program that tells that a folio was written.
-    let mut pages = options.pages.then(|| PageTrace::open(sink)).flatten();
-    if let Some(pages) = &mut pages {
-        pages.know_tags().await;
-    }
+    let mut pages = if options.pages {
+        PageTrace::of_all(sink).await
+    } else {
+        PageTrace::of_tagged(sink).await
+    };
     let mut observer = Observer::open(Options {
         emit_all: true,
         sizes,
@@ -335,6 +337,7 @@ fn drain_pages<S: Sink>(
     wanted: &Wanted<'_, impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>>,
 ) -> Result<bool, TraceError> {
     observer.drain_cgroups()?;
+    pages.follow_tags();
     let mut events = Vec::new();
     let more = observer.drain_events(limit, |_, event| events.push(event));
     events.retain(|event| wanted.times.contains(&event.ts_ns));
@@ -358,6 +361,11 @@ fn show<S: Sink>(
 ) -> anyhow::Result<()> {
     for Piece { event, page } in pieces {
         if let Some(event) = (wanted.attributed)(index, event) {
+            if page.is_none() && pages.only_tagged() {
+                lines.push(event)?;
+                continue;
+            }
+            lines.flush()?;
             let page = page.map(|page| pages.field(&page));
             lines.line(&event, page)?;
         }

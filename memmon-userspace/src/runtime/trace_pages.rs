@@ -1,10 +1,15 @@
-//! The half of `memmon trace --pages` that knows processes and addresses.
+//! The half of `memmon trace` that knows processes and addresses: of every page with `--pages`, else of tagged regions.
 
-use std::{io, ops::Range};
+use std::{io, ops::Range, sync::Arc};
 
 use aya::maps::MapError;
+use memmon_common::page::TagRange;
 
-use super::{mapping_names::MappingNames, tagged_ranges::TaggedRanges, trace::Sink};
+use super::{
+    mapping_names::MappingNames,
+    tagged_ranges::{Ranges, TaggedRanges, covered},
+    trace::Sink,
+};
 use crate::{
     action::systemd::Bus,
     attribute::{PageJoin, Piece},
@@ -28,15 +33,44 @@ pub(super) struct PageTrace {
     join: PageJoin,
     names: MappingNames,
     tagged: TaggedRanges,
+    /// What the programs report, where that is not everything.
+    only: Option<Arc<Ranges>>,
     /// How often the kernel had skipped one of the programs when records were last taken over.
     missed: u64,
 }
 
 impl PageTrace {
+    /// For every page.
+    pub(super) async fn of_all(sink: &mut impl Sink) -> Option<Self> {
+        let tagged = TaggedRanges::ask(Bus::System);
+        let mut pages = Self::open(sink, "--pages", tagged, None)?;
+        pages.tagged.wait().await;
+        Some(pages)
+    }
+
+    /// For the pages of regions that are tagged with the running agent, and of those that are tagged later; `None` if
+    /// nothing is tagged now, so that nobody else pays for it.
+    pub(super) async fn of_tagged(sink: &mut impl Sink) -> Option<Self> {
+        let mut tagged = TaggedRanges::ask(Bus::System);
+        tagged.wait().await;
+        if !tagged.any() {
+            return None;
+        }
+        let mut pages = Self::open(sink, "tagged regions", tagged, Some(Arc::default()))?;
+        pages.follow_tags();
+        Some(pages)
+    }
+
     /// Attaches the programs; `None` where this kernel allows none, which the user is told.
-    pub(super) fn open(sink: &mut impl Sink) -> Option<Self> {
+    fn open(
+        sink: &mut impl Sink,
+        what: &str,
+        tagged: TaggedRanges,
+        only: Option<Arc<Ranges>>,
+    ) -> Option<Self> {
         let options = PageOptions {
-            all: true,
+            all: only.is_none(),
+            every_hit: true,
             sizes: MapSizes {
                 pages: Some(RING_BYTES),
                 ..MapSizes::default()
@@ -49,7 +83,7 @@ impl PageTrace {
         let (probes, ring) = opened
             .inspect_err(|error| {
                 sink.note(&format!(
-                    "--pages: process and address of a page are not known (null): {error}"
+                    "{what}: process and address of a page are not known (null): {error}"
                 ));
             })
             .ok()?;
@@ -59,7 +93,7 @@ impl PageTrace {
                 .iter()
                 .find_map(|hook| hook.attached.as_ref().err());
             sink.note(&format!(
-                "--pages: process and address are derived after the fact (exact: false): {}",
+                "{what}: process and address are derived after the fact (exact: false): {}",
                 why.map_or("", String::as_str)
             ));
         }
@@ -68,14 +102,34 @@ impl PageTrace {
             ring,
             join: PageJoin::default(),
             names: MappingNames::new(Proc::default()),
-            tagged: TaggedRanges::ask(Bus::System),
+            tagged,
+            only,
             missed: 0,
         })
     }
 
-    /// Waits until the agent, if one runs, has told what is tagged, but not for long.
-    pub(super) async fn know_tags(&mut self) {
-        self.tagged.wait().await;
+    /// Only pages of tagged regions are told.
+    pub(super) const fn only_tagged(&self) -> bool {
+        self.only.is_some()
+    }
+
+    /// Has the programs report what is tagged now.
+    pub(super) fn follow_tags(&mut self) {
+        let Some(before) = &self.only else { return };
+        let Some(now) = self.tagged.news() else { return };
+        let gone = before.keys().filter(|pid| !now.contains_key(pid));
+        let none: Vec<(u32, Vec<TagRange>)> = gone.map(|pid| (*pid, Vec::new())).collect();
+        let changed = now.iter().filter(|(pid, ranges)| before.get(pid) != Some(ranges));
+        let changed = changed.map(|(pid, ranges)| (*pid, covered(ranges)));
+        let mut set = Ranges::clone(&now);
+        for (pid, ranges) in none.into_iter().chain(changed) {
+            if let Err(error) = self.probes.set_process_tags(pid, &ranges, monotonic_ns()) {
+                tracing::warn!("pages of its regions are shown without an address: {error}");
+                // Tried again with the next news.
+                set.remove(&pid);
+            }
+        }
+        self.only = Some(Arc::new(set));
     }
 
     /// How process and address are found, as in JSON.
@@ -99,14 +153,16 @@ impl PageTrace {
         // A program that was skipped may have left the one after it with an earlier process's address.
         let missed = self.probes.recursion_misses();
         let certain = missed == std::mem::replace(&mut self.missed, missed);
-        let join = &mut self.join;
-        self.ring.drain(usize::MAX, |record| {
-            if let Ok(PageEvent::Page(page)) = decode_page(record)
-                && times.contains(&page.ts_ns)
-            {
+        let (join, probes) = (&mut self.join, &mut self.probes);
+        self.ring.drain(usize::MAX, |record| match decode_page(record) {
+            Ok(PageEvent::Page(page)) if times.contains(&page.ts_ns) => {
                 let exact = page.exact && certain;
                 join.left(PageOut { exact, ..page });
             }
+            Ok(PageEvent::TagsGone { tgid, generation }) => {
+                probes.tags_gone(tgid, generation, monotonic_ns());
+            }
+            Ok(PageEvent::Page(_)) | Err(_) => {}
         });
     }
 

@@ -42,6 +42,8 @@ const PAGE_SIZE: u64 = 4096;
 pub struct PageOptions {
     /// A record for every page (`memmon trace --pages`), not only for tagged regions.
     pub all: bool,
+    /// A record for every page of tagged regions (`memmon trace`), not only for the first after a pause.
+    pub every_hit: bool,
     /// Hierarchy of the memory controller: 0 = cgroup v2.
     pub memory_hierarchy: u32,
     /// Map sizes other than the object's.
@@ -135,6 +137,11 @@ impl PageProbes {
         let facts = probe::facts(&probe::read_btf(Path::new(VMLINUX_BTF))?);
         let settings = Settings {
             memory_hierarchy: options.memory_hierarchy,
+            critical_interval_ns: if options.every_hit {
+                0
+            } else {
+                Settings::DEFAULT.critical_interval_ns
+            },
             ..Settings::DEFAULT
         };
         let mut object = load::page_object(

@@ -1,6 +1,6 @@
 //! Tagged regions: hit, told, protected, brought back; and whoever tries to misuse them.
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use memmon::export::journal::Message;
@@ -47,6 +47,11 @@ pub const CASES: &[Case] = &[
     Case {
         name: "tags.ends",
         run: ends,
+        seconds: 240,
+    },
+    Case {
+        name: "tags.ends-between",
+        run: ends_between,
         seconds: 240,
     },
     Case {
@@ -134,7 +139,8 @@ fn hit_and_back(ctx: &mut Ctx) -> Result<Outcome> {
     )
 }
 
-/// `memmon trace --pages` names the region of each page, which only the agent knows.
+/// `memmon trace --pages` names the region of each page, which only the agent knows; without `--pages` it shows tagged
+/// pages one by one, and no others.
 fn traced(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_zram(256)?;
     let workload = ctx.workload(UNIT, &Hold::mib(8))?;
@@ -165,9 +171,32 @@ fn traced(ctx: &mut Ctx) -> Result<Outcome> {
         within > 0 && beside > 0,
         "{within} pages in the region, {beside} beside it"
     );
+    // Without being asked for pages, it shows those of tagged regions only.
+    workload.tell("write")?;
+    let trace = ctx.trace(&[])?;
+    push_out(&workload.unit.cgroup()?)?;
+    let stream = trace.finish(ctx)?;
+    let (mut told, mut merged) = (0, 0);
+    for line in stream.of(UNIT) {
+        match &line.page {
+            Some(page) => {
+                let address = page.address()?;
+                let inside = (tagged.start..tagged.start + tagged.length).contains(&address);
+                let label = page.region.as_deref() == Some("embeddings");
+                ensure!(page.pid == pid && inside && label, "{line:?}");
+                told += line.pages;
+            }
+            None => merged += line.pages,
+        }
+    }
+    let out = pagemap::swapped(pid, tagged)?.len() as u64;
+    ensure!(
+        told == out && merged > 0,
+        "{told} pages with a region, {out} of it are in swap, {merged} others"
+    );
     agent.stop()?;
     Outcome::passed(format!(
-        "{within} pages with the region's label, {beside} beside it without"
+        "{within} pages with the region's label, {beside} beside it without; unasked {told} with, {merged} merged"
     ))
 }
 
@@ -307,6 +336,50 @@ fn ends(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.say("the agent was killed: no limit and no tag is left")?;
     agent.stop()?;
     Outcome::passed("no tag outlives its process or its program, no limit the agent")
+}
+
+/// Killed between a tag's call and its answer, by turns: the client, the bus, the agent. Nothing stale is left, and the
+/// next call succeeds.
+fn ends_between(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let workload = ctx.workload(UNIT, &Hold::mib(8))?;
+    let agent = agent(ctx, "medium")?;
+    for victim in [&workload.unit, &Unit::named("dbus.service"), &agent.unit] {
+        // It gets the call, and cannot answer.
+        agent.unit.kill("STOP")?;
+        let asking = {
+            let workload = workload.clone();
+            thread::spawn(move || workload.tell("tag 0 2048 between"))
+        };
+        // When the call has arrived nobody can tell from outside; it takes milliseconds.
+        thread::sleep(Duration::from_secs(2));
+        ensure!(!asking.is_finished(), "a stopped agent has answered");
+        victim.kill("KILL")?;
+        if victim.name() != agent.unit.name() {
+            agent.unit.kill("CONT")?;
+        }
+        let answer = asking.join().map_err(|_| anyhow::anyhow!("a panic"))?;
+        ensure!(answer.is_err(), "answered all the same: {answer:?}");
+        wait_on_bus(ctx)?;
+        ctx.wait("no tag is left", || {
+            Ok(report()
+                .is_ok_and(|seen| seen["agent"]["tagged_ranges"] == 0)
+                .then_some(()))
+        })
+        .with_context(|| format!("after the kill of {}", victim.name()))?;
+        if victim.name() == workload.unit.name() {
+            workload.unit.start()?;
+        }
+        let id = workload.tell("tag 0 2048 after")?;
+        ensure!(region("after")?.is_some(), "the next call made no tag");
+        workload.tell(&format!("untag {id}"))?;
+        ctx.require_limit(&workload.unit, &SwapLimit::untouched())?;
+        ctx.say(&format!("{} was killed: nothing is left", victim.name()))?;
+    }
+    agent.stop()?;
+    Outcome::passed(
+        "the client, the bus, the agent killed before the answer: no tag is left, and the next call makes one",
+    )
 }
 
 /// Another user's process: cannot touch tags that are not its own, cannot fill the tables, cannot crash the agent.
