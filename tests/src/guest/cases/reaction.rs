@@ -40,6 +40,7 @@ const PORT: u16 = 9757;
 /// A root shell pushes out one critical unit after the other: for each its first page, the limit, and what went out
 /// in between.
 fn many_units(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
     let units = units(ctx)?;
     let agent = ctx.agent(&SETUP)?;
     let mut further = Vec::new();
