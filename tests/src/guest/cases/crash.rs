@@ -56,8 +56,13 @@ pub const SOAK: &[Case] = &[
 /// The agent may write there, and a reader of the file has to be root.
 const FAULT: &str = "/run/memmon/fault";
 
-/// One of each: a change half made, memory half taken, a limit half put back.
-const SAMPLE: [Point; 3] = [Point::AfterLimit, Point::Reclaim, Point::AfterDropIn];
+/// One of each: a change half made, memory half taken, a limit half put back, pages half read back.
+const SAMPLE: [Point; 4] = [
+    Point::AfterLimit,
+    Point::Reclaim,
+    Point::AfterDropIn,
+    Point::BringBack,
+];
 
 fn sample(ctx: &mut Ctx) -> Result<Outcome> {
     matrix(ctx, &SAMPLE)
@@ -173,7 +178,9 @@ fn kill_at(ctx: &Ctx, stage: &Stage, point: Point) -> Result<()> {
     );
     if point == Point::BringBack {
         wait_on_bus(ctx)?;
-        stage.company.critical.tell("tag 0 1024 weights")?;
+        // All of it: which pages go first, before the limit, is not known.
+        let pages = scenario::CRITICAL_MIB << 8;
+        stage.company.critical.tell(&format!("tag 0 {pages} weights"))?;
         arm()?;
         push_out(&stage.company.critical.unit.cgroup()?)?;
         stage.wait_killed(ctx, "while pages are brought back")?;
