@@ -19,49 +19,36 @@ use super::{Ctx, http, terminal::Terminal};
 const LIVE: &[u8] = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// They look until this is dropped or [`Self::end`] is called.
+/// Open pages and a scraper; they look until this is dropped or [`Self::end`] is called.
 #[derive(Debug)]
-pub struct Viewers {
+pub struct Pages {
     over: Arc<AtomicBool>,
     seen: Vec<Arc<AtomicUsize>>,
-    scraped: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Result<()>>>,
-    top: Terminal,
 }
 
-impl Viewers {
-    /// So many pages, one scrape per second and one terminal; returns when all of them have seen something.
-    ///
-    /// # Errors
-    /// If one of them sees nothing.
-    pub fn begin(ctx: &Ctx, port: u16, pages: usize) -> Result<Self> {
-        let top = ctx.terminal("memmon top")?;
-        let mut viewers = Self {
-            over: Arc::default(),
-            seen: Vec::new(),
-            scraped: Arc::default(),
-            threads: Vec::new(),
-            top,
-        };
-        for _ in 0..pages {
-            let (over, seen) = (Arc::clone(&viewers.over), Arc::<AtomicUsize>::default());
-            viewers.seen.push(Arc::clone(&seen));
-            viewers
-                .threads
-                .push(thread::spawn(move || follow(port, &over, &seen)));
+impl Pages {
+    /// So many pages, and one scrape per second.
+    pub fn open(port: u16, pages: usize) -> Self {
+        let over = Arc::<AtomicBool>::default();
+        let (mut seen, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..=pages {
+            let (over, count) = (Arc::clone(&over), Arc::<AtomicUsize>::default());
+            seen.push(Arc::clone(&count));
+            threads.push(thread::spawn(move || {
+                if number == pages {
+                    scrape(port, &over, &count)
+                } else {
+                    follow(port, &over, &count)
+                }
+            }));
         }
-        let (over, scraped) = (Arc::clone(&viewers.over), Arc::clone(&viewers.scraped));
-        viewers
-            .threads
-            .push(thread::spawn(move || scrape(port, &over, &scraped)));
-        ctx.wait("every viewer has seen something", || {
-            let pages = viewers.seen.iter().all(|seen| seen.load(Ordering::Relaxed) > 0);
-            let all = pages
-                && viewers.scraped.load(Ordering::Relaxed) > 0
-                && viewers.top.shown()?.contains("swapped out");
-            Ok(all.then_some(()))
-        })?;
-        Ok(viewers)
+        Self { over, seen, threads }
+    }
+
+    /// Each of them has seen something.
+    pub fn all_see(&self) -> bool {
+        self.seen.iter().all(|seen| seen.load(Ordering::Relaxed) > 0)
     }
 
     /// They stop looking; all of them have to have looked until now.
@@ -69,7 +56,6 @@ impl Viewers {
     /// # Errors
     /// If one of them was turned away meanwhile.
     pub fn end(mut self) -> Result<()> {
-        self.top.close()?;
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let joined = thread.join();
@@ -79,9 +65,44 @@ impl Viewers {
     }
 }
 
-impl Drop for Viewers {
+impl Drop for Pages {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same, and `memmon top` in a terminal.
+#[derive(Debug)]
+pub struct Viewers {
+    pages: Pages,
+    top: Terminal,
+}
+
+impl Viewers {
+    /// Returns when all of them have seen something.
+    ///
+    /// # Errors
+    /// If one of them sees nothing.
+    pub fn begin(ctx: &Ctx, port: u16, pages: usize) -> Result<Self> {
+        let viewers = Self {
+            top: ctx.terminal("memmon top")?,
+            pages: Pages::open(port, pages),
+        };
+        ctx.wait("every viewer has seen something", || {
+            let top = viewers.top.shown()?.contains("swapped out");
+            Ok((top && viewers.pages.all_see()).then_some(()))
+        })?;
+        Ok(viewers)
+    }
+
+    /// As [`Pages::end`].
+    ///
+    /// # Errors
+    /// If one of them has ended by itself.
+    pub fn end(self) -> Result<()> {
+        self.top.shown().context("memmon top")?;
+        self.top.close()?;
+        self.pages.end()
     }
 }
 
