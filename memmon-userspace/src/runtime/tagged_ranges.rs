@@ -53,10 +53,9 @@ impl TaggedRanges {
         let _ = tokio::time::timeout(FIRST, self.told.changed()).await;
     }
 
-    /// Everything, if the agent has told it since this was last asked.
-    pub(super) fn news(&mut self) -> Option<Arc<Ranges>> {
-        let news = self.told.has_changed().unwrap_or(false);
-        news.then(|| Arc::clone(&self.told.borrow_and_update()))
+    /// Everything, as the agent has told it last: another `Arc` each time.
+    pub(super) fn all(&self) -> Arc<Ranges> {
+        Arc::clone(&self.told.borrow())
     }
 
     /// Somebody has tagged something.

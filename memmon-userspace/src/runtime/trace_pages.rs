@@ -26,6 +26,15 @@ use crate::{
 /// As many records as the ring of swap-outs holds, which are shorter, and as many again for shared pages.
 const RING_BYTES: u32 = 32 << 20;
 
+/// What of the tagged regions the programs know.
+#[derive(Debug, Default)]
+struct Followed {
+    /// What the agent had told when they were last set.
+    told: Arc<Ranges>,
+    /// What they have taken.
+    set: Ranges,
+}
+
 /// Page-level programs of the trace's own, and the pages they have told.
 pub(super) struct PageTrace {
     probes: PageProbes,
@@ -34,7 +43,7 @@ pub(super) struct PageTrace {
     names: MappingNames,
     tagged: TaggedRanges,
     /// What the programs report, where that is not everything.
-    only: Option<Arc<Ranges>>,
+    only: Option<Followed>,
     /// How often the kernel had skipped one of the programs when records were last taken over.
     missed: u64,
 }
@@ -56,18 +65,13 @@ impl PageTrace {
         if !tagged.any() {
             return None;
         }
-        let mut pages = Self::open(sink, "tagged regions", tagged, Some(Arc::default()))?;
+        let mut pages = Self::open(sink, "tagged regions", tagged, Some(Followed::default()))?;
         pages.follow_tags();
         Some(pages)
     }
 
     /// Attaches the programs; `None` where this kernel allows none, which the user is told.
-    fn open(
-        sink: &mut impl Sink,
-        what: &str,
-        tagged: TaggedRanges,
-        only: Option<Arc<Ranges>>,
-    ) -> Option<Self> {
+    fn open(sink: &mut impl Sink, what: &str, tagged: TaggedRanges, only: Option<Followed>) -> Option<Self> {
         let options = PageOptions {
             all: only.is_none(),
             every_hit: true,
@@ -115,8 +119,11 @@ impl PageTrace {
 
     /// Has the programs report what is tagged now.
     pub(super) fn follow_tags(&mut self) {
-        let Some(before) = &self.only else { return };
-        let Some(now) = self.tagged.news() else { return };
+        let Some(followed) = &self.only else { return };
+        let (now, before) = (self.tagged.all(), &followed.set);
+        if Arc::ptr_eq(&now, &followed.told) {
+            return;
+        }
         let gone = before.keys().filter(|pid| !now.contains_key(pid));
         let none: Vec<(u32, Vec<TagRange>)> = gone.map(|pid| (*pid, Vec::new())).collect();
         let changed = now.iter().filter(|(pid, ranges)| before.get(pid) != Some(ranges));
@@ -129,7 +136,7 @@ impl PageTrace {
                 set.remove(&pid);
             }
         }
-        self.only = Some(Arc::new(set));
+        self.only = Some(Followed { told: now, set });
     }
 
     /// How process and address are found, as in JSON.
