@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, fs::File, io::BufReader, path::PathBuf};
 
 use anyhow::Context as _;
-use serde_json::json;
 
 use super::{CliResult, ExitCode, output};
 use crate::{
@@ -49,9 +48,7 @@ pub fn main(args: &Args) -> CliResult {
     let mut text = String::new();
     for moment in shown {
         if args.json {
-            let mut line = json!(moment);
-            line["schema"] = json!("memmon.simulated/1");
-            let _ = writeln!(text, "{line}");
+            let _ = writeln!(text, "{}", moment.to_json());
         } else {
             text.push_str(&human(moment));
         }

@@ -44,6 +44,15 @@ pub struct Compared {
     pub same: bool,
 }
 
+impl Compared {
+    /// One line of `memmon simulate --json` (`memmon.simulated/1`).
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut line = serde_json::json!(self);
+        line["schema"] = "memmon.simulated/1".into();
+        line
+    }
+}
+
 /// A recording cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::schema::assert_valid;
 
 /// A rising load: recorded with `memmon record` rules of the shipped configuration (see `a_rising_load_is_written`).
 const RISING: &str = include_str!("../../tests/fixtures/recordings/rising.jsonl");
@@ -18,6 +19,7 @@ fn the_policy_of_the_recording_decides_as_recorded() {
     assert!(compared.len() > 10);
     for moment in &compared {
         assert!(moment.same, "at {} s: {:#?}", moment.at_seconds, moment);
+        assert_valid("memmon.simulated/1", &moment.to_json());
     }
 }
 

@@ -47,8 +47,12 @@ pub(crate) const SCHEMAS: &[(&str, &str)] = &[
         include_str!("../../../packaging/schemas/memmon.past.1.json"),
     ),
     (
-        "memmon.forecast/1",
-        include_str!("../../../packaging/schemas/memmon.forecast.1.json"),
+        "memmon.alerts/1",
+        include_str!("../../../packaging/schemas/memmon.alerts.1.json"),
+    ),
+    (
+        "memmon.simulated/1",
+        include_str!("../../../packaging/schemas/memmon.simulated.1.json"),
     ),
     (
         "memmon.error/1",

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policy::{AlarmKind, MonoTime, Severity};
+use crate::testing::schema::assert_valid;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -268,7 +269,9 @@ fn the_messages() {
     };
     let sent = document::alertmanager(&context, &alerts, at(100), MINUTE).unwrap();
     insta::assert_snapshot!("alertmanager", pretty(sent));
-    insta::assert_snapshot!("webhook", pretty(document::message(&context, &alerts).unwrap()));
+    let message = document::message(&context, &alerts).unwrap();
+    assert_valid("memmon.alerts/1", &serde_json::from_slice(&message).unwrap());
+    insta::assert_snapshot!("webhook", pretty(message));
 }
 
 #[test]
