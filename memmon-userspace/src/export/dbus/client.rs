@@ -27,7 +27,9 @@ trait Manager {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no bus.
-    #[error("the system bus cannot be reached: {0}")]
+    #[error(
+        "no agent can be asked, the system bus cannot be reached: {0}; start the bus (systemctl start dbus.socket), then memmon.service"
+    )]
     NoBus(zbus::Error),
     /// Nobody has the name.
     #[error("no agent is running: start it with systemctl start memmon.service")]
