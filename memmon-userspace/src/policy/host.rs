@@ -65,9 +65,9 @@ impl SwapUse {
         (self.disk_total + self.zram_total).saturating_sub(self.disk_reserved + self.zram_used)
     }
 
-    /// The next page that is swapped out stays in RAM, compressed.
-    pub fn compresses(&self) -> bool {
-        self.zswap_stored.is_some() && self.disk_total > 0
+    /// The next page that is swapped out of `unit` stays in RAM, compressed.
+    pub fn compresses(&self, unit: &UnitView) -> bool {
+        self.zswap_stored.is_some() && self.disk_total > 0 && unit.zswap_room != Some(0)
             || self.zram_total > self.zram_used && self.zram_total > 0
     }
 
@@ -133,6 +133,10 @@ pub struct UnitView {
     pub below: Vec<Level>,
     /// All cgroups below were looked at.
     pub below_complete: bool,
+    /// What zswap may still keep of it, bytes: the least that `memory.zswap.max` of its cgroup and those above leaves.
+    /// `None`: as much as fits, zswap is off, or this kernel does not limit it (before 5.19).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zswap_room: Option<u64>,
     /// A process of it has tagged regions; false in recordings of versions that did not tell.
     #[serde(default)]
     pub tagged: bool,

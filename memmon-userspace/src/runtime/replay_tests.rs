@@ -134,6 +134,7 @@ fn a_rising_load_is_written() {
                 tagged: false,
                 theirs: None,
                 last_critical: None,
+                zswap_room: None,
             });
         }
         let mut judged = snapshot.clone();

@@ -140,9 +140,12 @@ pub fn survey(places: &Places, plan: &Plan) -> Result<HostSnapshot, SurveyError>
     );
     let mut gone: HashMap<String, bool> = HashMap::new();
     for unit in &plan.units {
-        let Some(view) = unit_view(&root, unit) else {
+        let Some(mut view) = unit_view(&root, unit) else {
             continue;
         };
+        if snapshot.swap.zswap_stored.is_some() {
+            view.zswap_room = zswap_room(&root, &unit.cgroup);
+        }
         let complete = with_ancestors(&root, &unit.cgroup, &mut snapshot.cgroups, &mut gone);
         if complete {
             snapshot.units.push(view);
@@ -208,6 +211,7 @@ fn unit_view(root: &CgroupRoot, planned: &Planned) -> Option<UnitView> {
         pressure: pressure.and_then(|text| Pressure::parse(text.as_str()).ok()),
         below: Vec::new(),
         below_complete: false,
+        zswap_room: None,
         tagged: planned.tagged,
         theirs: planned.theirs,
         last_critical: planned.last_critical,
@@ -218,6 +222,26 @@ fn unit_view(root: &CgroupRoot, planned: &Planned) -> Option<UnitView> {
         view.below_complete = measured.below_complete;
     }
     Some(view)
+}
+
+/// What `memory.zswap.max` of the cgroup and its ancestors leaves; `None` without a finite one.
+fn zswap_room(root: &CgroupRoot, path: &str) -> Option<u64> {
+    let ancestors = path
+        .match_indices('/')
+        .skip(1)
+        .map(|(slash, _)| &path[..slash])
+        .chain([path]);
+    ancestors
+        .filter_map(|path| {
+            let dir = root.cgroup(path).ok()?;
+            let text = |file| dir.optional::<32>(file).ok().flatten();
+            let max = cgroup_file::limit(text("memory.zswap.max")?.as_str())
+                .ok()?
+                .bytes()?;
+            let current = cgroup_file::bytes(text("memory.zswap.current")?.as_str()).ok()?;
+            Some(max.saturating_sub(current))
+        })
+        .min()
 }
 
 /// Adds the cgroup at `path` and its ancestors; false if one of them cannot be read.

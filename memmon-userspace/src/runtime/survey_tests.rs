@@ -30,6 +30,8 @@ fn tree() -> (tempfile::TempDir, Places) {
             ("memory.min", "0".into()),
             ("memory.swap.max", "max".into()),
             ("memory.swap.current", "3".into()),
+            ("memory.zswap.max", "max".into()),
+            ("memory.zswap.current", "4096".into()),
             (
                 "memory.stat",
                 "inactive_anon 1\nactive_anon 2\ninactive_file 10\nactive_file 20\nfile_dirty 5\n".into(),
@@ -100,6 +102,29 @@ fn a_host_is_read_with_all_ancestors() {
     );
     assert_eq!(snapshot.cgroups.len(), 2);
     assert_eq!(snapshot.own_unit.as_deref(), Some("memmon.service"));
+}
+
+#[test]
+fn what_zswap_may_keep_is_the_least_up_to_the_root() {
+    let (_dir, places) = tree();
+    let room = || {
+        let plan = Plan {
+            units: vec![planned("/a.slice/x.service", Priority::Low)],
+            ..Plan::default()
+        };
+        survey(&places, &plan).expect("it is read").units[0].zswap_room
+    };
+    let limit = |cgroup: &str, limit: &str| {
+        let cgroups = places.cgroups.as_ref().expect("there are some");
+        fs::write(cgroups.join(cgroup).join("memory.zswap.max"), limit).expect("written");
+    };
+    assert_eq!(room(), None);
+    limit("a.slice/x.service", "12288");
+    assert_eq!(room(), Some(8192));
+    limit("a.slice", "0");
+    assert_eq!(room(), Some(0));
+    fs::write(&places.zswap, "N\n").expect("written");
+    assert_eq!(room(), None, "zswap is off");
 }
 
 #[test]

@@ -184,6 +184,7 @@ fn host() -> HostSnapshot {
             tagged: false,
             theirs: None,
             last_critical: None,
+            zswap_room: None,
         });
     }
     host

@@ -197,9 +197,17 @@ fn page_out(ledger: &mut Ledger<'_>, unit: &UnitView, need: u64, why: &str) -> u
     let target = Target::Reclaim {
         swappiness: kernel.swappiness.then_some(200),
     };
-    let compresses = ledger.snapshot.swap.compresses();
-    let (action, how) = if compresses {
+    let (action, how) = if ledger.snapshot.swap.compresses(unit) {
         (StrategyAction::Compress, "is compressed into RAM")
+    } else if unit.zswap_room == Some(0) {
+        // zswap refuses such pages, and they are written to the device.
+        let more = format!(
+            "{} may keep no more in zswap (MemoryZSwapMax= of it or above), so that its pages go to swap on disk: raise it \
+             to have them compressed in RAM",
+            unit.unit
+        );
+        ledger.advise(StrategyAction::Compress, Some(unit), more);
+        (StrategyAction::PageOut, "goes to swap on disk")
     } else {
         (StrategyAction::PageOut, "goes to swap on disk")
     };

@@ -150,6 +150,7 @@ fn file_cache_that_fills_a_limit_is_no_reason() {
             tagged: false,
             theirs: None,
             last_critical: None,
+            zswap_room: None,
         });
         snapshot
     };

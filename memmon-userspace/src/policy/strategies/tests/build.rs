@@ -111,6 +111,7 @@ pub(super) fn add(host: &mut HostSnapshot, slice: &str, name: &str, priority: Pr
         pressure: Some(pressure(0.0)),
         below: Vec::new(),
         below_complete: true,
+        zswap_room: None,
         tagged: false,
         theirs: None,
         last_critical: None,

@@ -29,6 +29,27 @@ fn zram_only_and_nearly_full() {
 }
 
 #[test]
+fn what_zswap_may_not_keep_goes_to_disk_and_is_told_so() {
+    let mut host = usual(95);
+    host.swap = SwapUse {
+        zswap_stored: Some(0),
+        ..host.swap
+    };
+    let steps = |host: &HostSnapshot| {
+        let decision = after_grace(host).strategies.into_iter();
+        let of_batch = decision.filter(|strategy| strategy.unit.as_deref() == Some("batch.service"));
+        of_batch
+            .map(|strategy| (strategy.action, strategy.target == Target::Advice))
+            .collect::<Vec<_>>()
+    };
+    assert!(steps(&host).contains(&(StrategyAction::Compress, false)));
+    unit_mut(&mut host, "batch.service").zswap_room = Some(0);
+    let told = steps(&host);
+    assert!(told.contains(&(StrategyAction::PageOut, false)), "{told:?}");
+    assert!(told.contains(&(StrategyAction::Compress, true)), "{told:?}");
+}
+
+#[test]
 fn everything_critical() {
     let mut host = usual(95);
     for unit in &mut host.units {
