@@ -1,4 +1,4 @@
-//! Every limit goes back when the agent ends, however it ends.
+//! Every limit goes back: when it is quiet again, and when the agent ends, however it ends.
 
 use anyhow::{Result, ensure};
 use memmon::export::journal::Message;
@@ -12,6 +12,11 @@ use crate::guest::{
 
 /// This topic's cases.
 pub const CASES: &[Case] = &[
+    Case {
+        name: "reverts.quiet",
+        run: quiet,
+        seconds: 120,
+    },
     Case {
         name: "reverts.sigterm",
         run: sigterm,
@@ -45,6 +50,31 @@ fn tightened(ctx: &Ctx, name: &str, service: &str) -> Result<(Agent, [Unit; 3])>
         ctx.wait_tightened(unit)?;
     }
     Ok((agent, units))
+}
+
+/// After a quiet time units of every kind have their old value back, and no drop-in is left.
+fn quiet(ctx: &mut Ctx) -> Result<Outcome> {
+    ctx.swap_on_zram(256)?;
+    let units = ctx.every_kind("calm", &Hold::mib(4))?;
+    let agent = ctx.agent(&Setup {
+        critical: &["calm*"],
+        hold: "3s",
+        service: Setup::EVERY_SECOND,
+        ..Setup::default()
+    })?;
+    for unit in &units {
+        push_out(&unit.cgroup()?)?;
+        ctx.wait_tightened(unit)?;
+    }
+    for unit in &units {
+        let entry = agent.told(ctx, Message::LimitReverted, unit.name(), |_| true)?;
+        let reason = entry.field("MEMMON_REASON").unwrap_or_default();
+        ensure!(reason.contains("quiet"), "{}: {reason}", unit.name());
+        ctx.wait_limit(unit, &SwapLimit::untouched())?;
+    }
+    ctx.wait("no lease is left", || Ok(leases()?.is_empty().then_some(())))?;
+    agent.stop()?;
+    Outcome::passed("a unit file, a transient unit, an instance: back when it was quiet")
 }
 
 /// Stopping the service puts everything back; in a scope only the cgroup was ever changed.
