@@ -17,7 +17,7 @@ use memmon::{
 };
 
 use super::{float, median, report::Table};
-use crate::live::context::Context;
+use crate::{host::interrupt, live::context::Context};
 
 const UNITS: usize = 500;
 const DAY: i64 = 24 * 3600;
@@ -202,6 +202,7 @@ fn fill(path: &Path) -> Result<Vec<f64>> {
     // Older samples are only kept as rows of 5 min and more: of those a sample each makes the same file in less time.
     let (old, new) = ((DAYS - 2) * DAY / 60, DAYS * DAY / 60);
     for minute in (0..old).step_by(5).chain(old..new) {
+        interrupt::check()?;
         let tick = tick(START + minute * 60);
         let start = Instant::now();
         store.tick(&tick)?;
