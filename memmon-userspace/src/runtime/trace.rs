@@ -336,7 +336,9 @@ fn drain_pages<S: Sink>(
     limit: usize,
     wanted: &Wanted<'_, impl Fn(&UnitIndex, SwapOut) -> Option<Attributed>>,
 ) -> Result<bool, TraceError> {
-    observer.drain_cgroups()?;
+    if let (_, true) = observer.drain_cgroups()? {
+        observer.scan()?;
+    }
     pages.follow_tags();
     let mut events = Vec::new();
     let more = observer.drain_events(limit, |_, event| events.push(event));
