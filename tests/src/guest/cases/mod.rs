@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod clients;
+pub mod commands;
 pub mod compare;
 pub mod crash;
 pub mod culprits;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<&'static Case> {
         modes::CASES,
         faults::CASES,
         bus::CASES,
+        commands::CASES,
         strategies::CASES,
         crash::CASES,
         clients::CASES,

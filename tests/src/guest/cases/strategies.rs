@@ -136,7 +136,7 @@ fn stored(ctx: &Ctx) -> Result<String> {
     ))
 }
 
-/// `act = false`: the report says what would be done, and nothing is.
+/// `act = false`: the report says what would be done, and nothing is, until `memmon report --apply` has it done.
 fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
     ctx.swap_on_disk()?;
     let company = Company::start(ctx)?;
@@ -155,7 +155,26 @@ fn observes_only(ctx: &mut Ctx) -> Result<Outcome> {
     ensure!(leases()?.is_empty(), "a limit was changed: {:?}", leases()?);
     let now = company.traces()?;
     ensure!(now == before, "changed: {:?}", now.unlike(&before));
+    let asked_for = |how: &str| -> Result<Vec<Value>> {
+        let text = shell::run("memmon", &["report", how, "--json"])?;
+        let document = document("memmon.report/1", &text)?;
+        Ok(document["strategies"].as_array().cloned().unwrap_or_default())
+    };
+    let rehearsed = asked_for("--dry-run")?;
+    ensure!(
+        rehearsed.iter().all(|row| row["applied"] == false),
+        "{rehearsed:?}"
+    );
+    ensure!(leases()?.is_empty(), "a dry run changed a limit");
+    let applied = asked_for("--apply")?;
+    let done = applied.iter().filter(|row| row["applied"] == true).count();
+    ensure!(done > 0, "nothing was carried out: {applied:?}");
+    ensure!(!leases()?.is_empty(), "carried out, and no lease: {applied:?}");
     load.unit.stop()?;
+    wait_all_back(ctx, &company, &before)?;
     agent.stop()?;
-    Outcome::passed(format!("{} strategies proposed, none carried out", rows.len()))
+    Outcome::passed(format!(
+        "{} strategies proposed, none carried out; --apply carried out {done}, and all is back",
+        rows.len()
+    ))
 }
