@@ -50,6 +50,8 @@ fn thp(ctx: &mut Ctx) -> Result<Outcome> {
     };
     let workload = ctx.workload(UNIT, &hold)?;
     let cgroup = workload.unit.cgroup()?;
+    // Asked before anything goes out: an answer takes pages of the process back in.
+    let range = workload.range()?;
     let before = Vmstat::read()?;
     let trace = ctx.trace(&["--pages"])?;
     cgroup.reclaim(hold.mib << 20)?;
@@ -59,7 +61,6 @@ fn thp(ctx: &mut Ctx) -> Result<Outcome> {
     // With --pages every line is a page, those of a large folio too.
     let mut told = BTreeSet::new();
     let pid = workload.unit.main_pid()?;
-    let range = workload.range()?;
     for line in stream.of(UNIT) {
         let page = line
             .page
