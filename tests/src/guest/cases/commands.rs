@@ -71,12 +71,18 @@ fn config_units(ctx: &mut Ctx) -> Result<Outcome> {
         applied.contains("need a restart"),
         "what is not in force yet is not told:\n{applied}"
     );
+    let mut found = String::new();
     ctx.wait("the limits are in force", || {
         let cgroup = unit.cgroup()?;
-        let low = cgroup.read("memory.low")?;
+        let (low, swap) = (cgroup.read("memory.low")?, cgroup.read("memory.swap.max")?);
         let same = low == unit.property("MemoryLow")? && low != "0";
-        Ok((same && cgroup.read("memory.swap.max")? == "0").then_some(()))
-    })?;
+        found = format!(
+            "memory.low {low}, memory.swap.max {swap}; systemd has {:?}",
+            limits()?
+        );
+        Ok((same && swap == "0").then_some(()))
+    })
+    .with_context(|| found.clone())?;
     ensure!(unit.main_pid()? == pid, "the unit was restarted");
     let again = command(&["--apply"])?;
     ensure!(again.contains("nothing to install"), "{again}");
