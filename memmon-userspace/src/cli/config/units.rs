@@ -15,7 +15,7 @@ use crate::{
     policy::{UnitFacts, UnitSection, diff, unit_section},
     record::History,
     runtime::agent::HISTORY,
-    source::proc::Proc,
+    source::{cgroup_tree::CgroupTree, proc::Proc},
 };
 
 const EXAMPLES: &str = "\
@@ -93,17 +93,78 @@ pub fn main(args: &Args) -> CliResult {
     }
     apply(&changes)?;
     for change in &changes {
-        let active = show(&change.unit, "ActiveState")? == "active";
-        if active && !change.section.needs_restart.is_empty() {
+        let text = change.section.text.as_deref().unwrap_or_default();
+        let Some(late) = put_in_force(&change.unit, text, |_, _| true)? else {
+            continue;
+        };
+        let restart: Vec<&str> = change.section.needs_restart.iter().copied().chain(late).collect();
+        if !restart.is_empty() {
             output::print_line(&format!(
                 "{}: {} need a restart, the rest is in force: systemctl restart {}",
                 change.unit,
-                change.section.needs_restart.join(" and "),
+                restart.join(" and "),
                 change.unit
             ))?;
         }
     }
     Ok(ExitCode::Done)
+}
+
+/// The limits of a drop-in that are files of the unit's cgroup.
+const FILES: [(&str, &str); 4] = [
+    ("MemoryLow", "memory.low"),
+    ("MemoryHigh", "memory.high"),
+    ("MemoryMax", "memory.max"),
+    ("MemorySwapMax", "memory.swap.max"),
+];
+
+/// Writes what systemd has of the limits named in a drop-in's `text` into the cgroup of the running unit, where `may`
+/// says so of the value in the text and the file's: systemd reads them at a daemon-reload, but writes them only when
+/// something else makes it look at the unit. A limit below what the unit uses is left for its next start: writing it
+/// would reclaim at once, or kill.
+///
+/// Returns those that are left; `None` if the unit does not run.
+fn put_in_force(
+    unit: &str,
+    text: &str,
+    may: impl Fn(&str, &str) -> bool,
+) -> Result<Option<Vec<&'static str>>, anyhow::Error> {
+    let path = show(unit, "ControlGroup")?;
+    if path.is_empty() || show(unit, "ActiveState")? != "active" {
+        return Ok(None);
+    }
+    let tree = CgroupTree::discover(Path::new("/")).or_exit(ExitCode::Unsupported);
+    let Some(cgroup) = tree.ok().filter(|tree| !tree.is_v1()).map(|tree| tree.dir(&path)) else {
+        return Ok(Some(FILES.map(|(name, _)| name).to_vec()));
+    };
+    let read = |file: &str| -> Result<String, anyhow::Error> {
+        let file = cgroup.join(file);
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        Ok(text.trim().to_owned())
+    };
+    let mut late = Vec::new();
+    for (name, file) in FILES {
+        let Some(ours) = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        else {
+            continue;
+        };
+        let (there, wanted) = (read(file)?, show(unit, name)?);
+        let wanted = if wanted == "infinity" { "max" } else { &wanted };
+        if there == wanted || !may(ours, &there) {
+            continue;
+        }
+        let used: u64 = read("memory.current")?.parse().unwrap_or(u64::MAX);
+        let takes = ["MemoryHigh", "MemoryMax"].contains(&name);
+        if takes && wanted.parse::<u64>().is_ok_and(|limit| limit < used) {
+            late.push(name);
+            continue;
+        }
+        let path = cgroup.join(file);
+        fs::write(&path, wanted).with_context(|| format!("writing {wanted} to {}", path.display()))?;
+    }
+    Ok(Some(late))
 }
 
 /// One unit's drop-in, as it is and as it should be.
@@ -220,8 +281,9 @@ fn revert(names: &[String]) -> CliResult {
     let mut removed = Vec::new();
     for name in names {
         let path = drop_in(name);
+        let text = fs::read_to_string(&path).unwrap_or_default();
         match fs::remove_file(&path) {
-            Ok(()) => removed.push(path),
+            Ok(()) => removed.push((name, path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(error)
@@ -235,10 +297,18 @@ fn revert(names: &[String]) -> CliResult {
         return Ok(ExitCode::Done);
     }
     run("systemctl", &["daemon-reload"])?;
-    for path in &removed {
+    for (unit, path, text) in &removed {
         output::print_line(&format!("removed {}", path.display()))?;
         // Only if nothing else is in it.
         let _ = path.parent().map(fs::remove_dir);
+        // What somebody else has written there since is theirs.
+        let late = put_in_force(unit, text, |ours, there| ours == there)?.unwrap_or_default();
+        if !late.is_empty() {
+            output::print_line(&format!(
+                "{unit}: {} as before after a restart",
+                late.join(" and ")
+            ))?;
+        }
     }
     output::print_line("OOMScoreAdjust and LimitMEMLOCK of running units change when they are restarted")?;
     Ok(ExitCode::Done)

@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "commands.config-units",
         run: config_units,
-        seconds: 180,
+        seconds: 60,
     },
     Case {
         name: "commands.adopt",
