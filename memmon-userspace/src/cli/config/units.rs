@@ -137,11 +137,7 @@ fn put_in_force(
     let Some(cgroup) = tree.ok().filter(|tree| !tree.is_v1()).map(|tree| tree.dir(&path)) else {
         return Ok(Some(FILES.map(|(name, _)| name).to_vec()));
     };
-    let read = |file: &str| -> Result<String, anyhow::Error> {
-        let file = cgroup.join(file);
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        Ok(text.trim().to_owned())
-    };
+    let read = |file: &str| fs::read_to_string(cgroup.join(file)).map(|text| text.trim().to_owned());
     let mut late = Vec::new();
     for (name, file) in FILES {
         let Some(ours) = text
@@ -150,19 +146,31 @@ fn put_in_force(
         else {
             continue;
         };
-        let (there, wanted) = (read(file)?, show(unit, name)?);
+        let (Ok(there), wanted) = (read(file), show(unit, name)?) else {
+            late.push(name);
+            continue;
+        };
         let wanted = if wanted == "infinity" { "max" } else { &wanted };
         if there == wanted || !may(ours, &there) {
             continue;
         }
-        let used: u64 = read("memory.current")?.parse().unwrap_or(u64::MAX);
+        let used: u64 = read("memory.current")
+            .ok()
+            .and_then(|used| used.parse().ok())
+            .unwrap_or(u64::MAX);
         let takes = ["MemoryHigh", "MemoryMax"].contains(&name);
         if takes && wanted.parse::<u64>().is_ok_and(|limit| limit < used) {
             late.push(name);
             continue;
         }
         let path = cgroup.join(file);
-        fs::write(&path, wanted).with_context(|| format!("writing {wanted} to {}", path.display()))?;
+        if let Err(error) = fs::write(&path, wanted) {
+            eprintln!(
+                "memmon config units: writing {wanted} to {}: {error}",
+                path.display()
+            );
+            late.push(name);
+        }
     }
     Ok(Some(late))
 }
