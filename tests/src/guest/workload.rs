@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -70,18 +70,26 @@ impl Workload {
     /// # Errors
     /// If the unit does not answer or refuses.
     pub fn tell(&self, command: &str) -> Result<String> {
-        let mut stream = UnixStream::connect(&self.socket)
-            .with_context(|| format!("connecting to {}", self.socket.display()))?;
-        writeln!(stream, "{command}").context("sending a command")?;
-        let mut answer = String::new();
-        BufReader::new(stream)
-            .read_line(&mut answer)
-            .context("reading an answer")?;
-        match answer.trim_end().split_once(' ') {
-            Some(("ok", rest)) => Ok(rest.to_owned()),
-            _ if answer.trim_end() == "ok" => Ok(String::new()),
-            _ => bail!("{} to {command:?}: {answer:?}", self.unit.name()),
-        }
+        tell(&self.socket, command)
+    }
+}
+
+/// As [`Workload::tell`], to whoever listens at `socket`.
+///
+/// # Errors
+/// If nobody answers, or refuses.
+pub fn tell(socket: &Path, command: &str) -> Result<String> {
+    let name = socket.display();
+    let mut stream = UnixStream::connect(socket).with_context(|| format!("connecting to {name}"))?;
+    writeln!(stream, "{command}").context("sending a command")?;
+    let mut answer = String::new();
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .context("reading an answer")?;
+    match answer.trim_end().split_once(' ') {
+        Some(("ok", rest)) => Ok(rest.to_owned()),
+        _ if answer.trim_end() == "ok" => Ok(String::new()),
+        _ => bail!("{name} to {command:?}: {answer:?}"),
     }
 }
 

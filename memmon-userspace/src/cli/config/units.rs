@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    action::systemd_props::MEMORY_SETTINGS,
     cli::{CliResult, ExitCode, Failure, OrExit as _, args::ConfigArgs, history, output},
     config::Config,
     decode::{Limit, MemInfo},
@@ -110,14 +111,6 @@ pub fn main(args: &Args) -> CliResult {
     Ok(ExitCode::Done)
 }
 
-/// The limits of a drop-in that are files of the unit's cgroup.
-const FILES: [(&str, &str); 4] = [
-    ("MemoryLow", "memory.low"),
-    ("MemoryHigh", "memory.high"),
-    ("MemoryMax", "memory.max"),
-    ("MemorySwapMax", "memory.swap.max"),
-];
-
 /// Writes what systemd has of the limits named in a drop-in's `text` into the cgroup of the running unit, where `may`
 /// says so of the value in the text and the file's: systemd reads them at a daemon-reload, but writes them only when
 /// something else makes it look at the unit. A limit below what the unit uses is left for its next start: writing it
@@ -135,11 +128,11 @@ fn put_in_force(
     }
     let tree = CgroupTree::discover(Path::new("/")).or_exit(ExitCode::Unsupported);
     let Some(cgroup) = tree.ok().filter(|tree| !tree.is_v1()).map(|tree| tree.dir(&path)) else {
-        return Ok(Some(FILES.map(|(name, _)| name).to_vec()));
+        return Ok(Some(MEMORY_SETTINGS.map(|(name, _)| name).to_vec()));
     };
     let read = |file: &str| fs::read_to_string(cgroup.join(file)).map(|text| text.trim().to_owned());
     let mut late = Vec::new();
-    for (name, file) in FILES {
+    for (name, file) in MEMORY_SETTINGS {
         let Some(ours) = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))

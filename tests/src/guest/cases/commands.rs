@@ -2,8 +2,6 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -18,7 +16,7 @@ use crate::guest::{
     shell,
     undo::Undo,
     units::Unit,
-    workload::Hold,
+    workload::{Hold, tell},
 };
 
 /// This topic's cases.
@@ -107,7 +105,7 @@ fn config_units(ctx: &mut Ctx) -> Result<Outcome> {
 fn adopt(ctx: &mut Ctx) -> Result<Outcome> {
     const SCOPE: &str = "adopted.scope";
     ctx.swap_on_zram(128)?;
-    let home = Cgroup::at("/sys/fs/cgroup/memmon-adopt");
+    let home = Cgroup::named("/memmon-adopt");
     ctx.undo().note(&Undo::RemoveCgroup(home.path().to_owned()))?;
     fs::create_dir(home.path()).context("making a cgroup")?;
     ctx.undo().note(&Undo::StopUnit(SCOPE.to_owned()))?;
@@ -180,13 +178,4 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn tell(socket: &Path, command: &str) -> Result<String> {
-    let mut stream = UnixStream::connect(socket).context("connecting to the process")?;
-    writeln!(stream, "{command}")?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    let rest = answer.trim_end().strip_prefix("ok ").map(str::to_owned);
-    rest.with_context(|| format!("the answer to {command:?}: {answer:?}"))
 }
