@@ -57,6 +57,14 @@ pub struct ProcessId {
     pub start_ns: u64,
 }
 
+impl ProcessId {
+    /// When it started, in clock ticks since boot, as `/proc` tells it.
+    pub fn started(self, ticks_per_second: u64) -> u64 {
+        let ticks = u128::from(self.start_ns) * u128::from(ticks_per_second) / 1_000_000_000;
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+}
+
 /// Decodes one record of the page-level ring.
 ///
 /// # Errors

@@ -58,8 +58,7 @@ impl MappingNames {
         // Looked at after the maps: if it is still the process we mean, the maps were its own.
         let stat = self.proc.stat(process.tgid).ok()?;
         let started = start_ticks(&stat)?;
-        let expected = u128::from(process.start_ns) * u128::from(self.ticks_per_second) / 1_000_000_000;
-        (u128::from(started) == expected).then(|| Mappings::parse(&maps))
+        (started == process.started(self.ticks_per_second)).then(|| Mappings::parse(&maps))
     }
 }
 

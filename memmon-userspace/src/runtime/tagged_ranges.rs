@@ -7,6 +7,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     action::systemd::Bus,
+    decode::ProcessId,
     export::dbus::{Client, ClientError, RangeField},
 };
 
@@ -26,6 +27,7 @@ pub(super) type Ranges = HashMap<u32, Vec<RangeField>>;
 pub(super) struct TaggedRanges {
     told: watch::Receiver<Arc<Ranges>>,
     task: AbortHandle,
+    ticks_per_second: u64,
 }
 
 impl TaggedRanges {
@@ -44,6 +46,7 @@ impl TaggedRanges {
         Self {
             told,
             task: task.abort_handle(),
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
         }
     }
 
@@ -63,9 +66,12 @@ impl TaggedRanges {
         !self.told.borrow().is_empty()
     }
 
-    /// The label of the region that `address` is in; `None` if it is in none, or nobody knows.
-    pub(super) fn at(&self, pid: u32, address: u64) -> Option<String> {
-        label(self.told.borrow().get(&pid)?, address).map(str::to_owned)
+    /// The label of the region that `address` of a process is in; `None` if it is in none, or nobody knows. A process that
+    /// executes something else loses its regions within a second.
+    pub(super) fn at(&self, process: ProcessId, address: u64) -> Option<String> {
+        let told = self.told.borrow();
+        let started = process.started(self.ticks_per_second);
+        label(told.get(&process.tgid)?, started, address).map(str::to_owned)
     }
 }
 
@@ -121,10 +127,10 @@ pub(super) fn covered(ranges: &[RangeField]) -> Vec<TagRange> {
     covered
 }
 
-fn label(ranges: &[RangeField], address: u64) -> Option<&str> {
+fn label(ranges: &[RangeField], started: u64, address: u64) -> Option<&str> {
     let behind = ranges.partition_point(|range| range.start <= address);
     let range = ranges.get(behind.checked_sub(1)?)?;
-    (address - range.start < range.length).then_some(range.label.as_str())
+    (range.started == started && address - range.start < range.length).then_some(range.label.as_str())
 }
 
 #[cfg(test)]
@@ -134,6 +140,7 @@ mod tests {
     fn range(pid: u32, start: u64, length: u64, label: &str) -> RangeField {
         RangeField {
             pid,
+            started: 40,
             start,
             length,
             label: label.to_owned(),
@@ -147,7 +154,7 @@ mod tests {
             range(7, 0x1000, 0x2000, "a"),
             range(8, 0x1000, 0x1000, "c"),
         ]);
-        let at = |pid, address| all.get(&pid).and_then(|ranges| label(ranges, address));
+        let at = |pid, address| all.get(&pid).and_then(|ranges| label(ranges, 40, address));
         assert_eq!(
             (at(7, 0xfff), at(7, 0x1000), at(7, 0x2fff)),
             (None, Some("a"), Some("a"))
@@ -157,6 +164,11 @@ mod tests {
             (None, Some("b"), None)
         );
         assert_eq!((at(8, 0x1800), at(9, 0x1800)), (Some("c"), None));
+        assert_eq!(
+            label(&all[&7], 41, 0x1000),
+            None,
+            "another process has that id by now"
+        );
     }
 
     #[test]
@@ -180,6 +192,12 @@ mod tests {
     async fn without_a_bus_no_region_is_known() {
         let mut tagged = TaggedRanges::ask(Bus::Address("unix:path=/nonexistent/bus".to_owned()));
         tagged.wait().await;
-        assert_eq!((tagged.at(1, 0x1000), tagged.any()), (None, false));
+        assert_eq!(
+            (
+                tagged.at(ProcessId { tgid: 1, start_ns: 0 }, 0x1000),
+                tagged.any()
+            ),
+            (None, false)
+        );
     }
 }

@@ -191,7 +191,7 @@ impl PageTrace {
             comm: page.comm.clone(),
             address: format!("{:#x}", page.address),
             mapping: mapping.as_deref().map(str::to_owned),
-            region: self.tagged.at(page.process.tgid, page.address),
+            region: self.tagged.at(page.process, page.address),
             exact: page.exact,
         }
     }

@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 )]
 trait Manager {
     fn get_report(&self) -> fdo::Result<String>;
-    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, String)>>;
+    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, u64, String)>>;
     fn apply_strategies(&self, dry_run: bool) -> fdo::Result<String>;
 }
 
@@ -80,8 +80,9 @@ impl Client {
     /// As [`Self::report`].
     pub async fn regions(&self) -> Result<Vec<RangeField>, ClientError> {
         let ranges = self.proxy().await?.list_regions().await.map_err(failed)?;
-        let field = |(pid, start, length, label)| RangeField {
+        let field = |(pid, started, start, length, label)| RangeField {
             pid,
+            started,
             start,
             length,
             label,

@@ -93,6 +93,8 @@ pub struct RangesRequest {
 pub struct RangeField {
     /// Process id.
     pub pid: u32,
+    /// When the process started, clock ticks since boot: its id may be another's by now.
+    pub started: u64,
     /// First byte.
     pub start: u64,
     /// Bytes.

@@ -14,7 +14,9 @@ use zbus::{Connection, fdo, interface};
 use zbus::{OwnedFd as BusFd, Variant};
 
 use super::caller::{Caller, sender};
-use super::doors::{Doors, DumpRequest, Order, RangesRequest, Refused, ReportRequest, TagRequest, Tagging};
+use super::doors::{
+    Doors, DumpRequest, Order, RangeField, RangesRequest, Refused, ReportRequest, TagRequest, Tagging,
+};
 use super::gate::{Gate, Permit};
 use crate::export::json::report::ReportDocument;
 
@@ -170,23 +172,22 @@ impl Manager {
         Ok(report.units.iter().map(unit).collect())
     }
 
-    /// Tagged ranges: pid, first byte, length (bytes), label. All for root, those of their own processes for others.
+    /// Tagged ranges: pid, when that process started (clock ticks since boot), first byte, length (bytes), label. All for
+    /// root, those of their own processes for others.
     #[zbus(out_args("ranges"))]
     async fn list_regions(
         &self,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
-    ) -> fdo::Result<Vec<(u32, u64, u64, String)>> {
+    ) -> fdo::Result<Vec<(u32, u64, u64, u64, String)>> {
         let (_permit, caller) = self.admit(connection, &header).await?;
         let uid = caller.uid;
         let request = |answer| ReportRequest::Ranges(RangesRequest { uid, answer });
         let ranges = ask(&self.doors.reports, request)
             .await?
             .map_err(fdo::Error::Failed)?;
-        let fields = ranges.into_iter();
-        Ok(fields
-            .map(|range| (range.pid, range.start, range.length, range.label))
-            .collect())
+        let field = |range: RangeField| (range.pid, range.started, range.start, range.length, range.label);
+        Ok(ranges.into_iter().map(field).collect())
     }
 
     /// Carries the strategies out, or only says what would be done. Returns the report's `strategies` as JSON.

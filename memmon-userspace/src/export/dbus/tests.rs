@@ -34,7 +34,7 @@ trait Manager {
     fn dump_by_file_descriptor(&self) -> fdo::Result<zbus::OwnedFd>;
     fn tag_region(&self, start: u64, length: u64, label: &str) -> fdo::Result<u64>;
     fn untag_region(&self, id: u64) -> fdo::Result<()>;
-    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, String)>>;
+    fn list_regions(&self) -> fdo::Result<Vec<(u32, u64, u64, u64, String)>>;
     fn list_units(&self) -> fdo::Result<Vec<(String, String, u64, u64, u64)>>;
     fn apply_strategies(&self, dry_run: bool) -> fdo::Result<String>;
     fn revert_all(&self) -> fdo::Result<()>;
@@ -185,6 +185,7 @@ fn answer_reports(mut reports: mpsc::Receiver<ReportRequest>) {
                 ReportRequest::Ranges(request) => {
                     let range = RangeField {
                         pid: request.uid,
+                        started: 4_711,
                         start: 0x1000,
                         length: 0x2000,
                         label: "weights".to_owned(),
@@ -295,7 +296,7 @@ async fn regions_are_asked_for_the_calling_user() {
     answer_reports(take_reports(&mut rig));
     let regions = rig.client().await.list_regions().await.expect("regions");
     let uid = rustix::process::geteuid().as_raw();
-    assert_eq!(regions, [(uid, 0x1000, 0x2000, "weights".to_owned())]);
+    assert_eq!(regions, [(uid, 4_711, 0x1000, 0x2000, "weights".to_owned())]);
     let Some(output) = rig.as_nobody("ListRegions", &[]).await else {
         return;
     };

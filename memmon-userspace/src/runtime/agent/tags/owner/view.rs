@@ -88,9 +88,10 @@ impl Owner {
 
     fn ranges(&self, uid: u32) -> Vec<RangeField> {
         let ranges = |process: &Tagged| {
-            let pid = process.key.pid;
+            let (pid, started) = (process.key.pid, process.key.started);
             let field = move |region: &Region| RangeField {
                 pid,
+                started,
                 start: region.start,
                 length: region.end - region.start,
                 label: region.label.name.to_string(),
