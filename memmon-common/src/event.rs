@@ -188,8 +188,10 @@ pub struct OpenRun {
     pub kind: u64,
     /// Pages so far.
     pub pages: u64,
+    /// The `serial_nr` of the memory cgroup that `owner` was last found by; 0 = not known.
+    pub serial: u64,
 }
-pod!(OpenRun, size = 40, align = 8);
+pod!(OpenRun, size = 48, align = 8);
 
 /// What the eBPF program keeps per critical cgroup; the agent inserts it zeroed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,6 +30,8 @@ pub struct KernelFacts {
     pub objcg_memcg: u32,
     /// `mem_cgroup.css.cgroup`.
     pub memcg_cgroup: u32,
+    /// `mem_cgroup.css.serial_nr`: never given twice, so that it names a memory cgroup for ever, which its address does not.
+    pub memcg_serial: u32,
     /// `cgroup.kn`.
     pub cgroup_kn: u32,
     /// `cgroup.root`.
@@ -76,7 +78,7 @@ pub struct KernelFacts {
     /// BTF id of `struct scan_control`.
     pub type_scan_control: u32,
 }
-pod!(KernelFacts, size = 28 * 4, align = 4);
+pod!(KernelFacts, size = 29 * 4, align = 4);
 
 impl KernelFacts {
     /// A kernel of which nothing is known.
@@ -88,6 +90,7 @@ impl KernelFacts {
         pg_swapbacked: ABSENT,
         objcg_memcg: ABSENT,
         memcg_cgroup: ABSENT,
+        memcg_serial: ABSENT,
         cgroup_kn: ABSENT,
         cgroup_root: ABSENT,
         cgroup_parent_css: ABSENT,

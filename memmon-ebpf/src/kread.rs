@@ -162,6 +162,18 @@ pub(crate) fn id_of_memcg(memcg: u64) -> u64 {
     peek(kn, fact!(kn_id)).unwrap_or(0)
 }
 
+/// What names a memory cgroup for ever; 0 if that cannot be read.
+#[inline(always)]
+pub(crate) fn serial_of_memcg(memcg: u64) -> u64 {
+    if fact!(memcg_serial) == ABSENT {
+        0
+    } else if can_cast() {
+        cast(memcg, fact!(type_mem_cgroup)).u64(fact!(memcg_serial))
+    } else {
+        peek(memcg, fact!(memcg_serial)).unwrap_or(0)
+    }
+}
+
 /// The id of a cgroup the verifier knows.
 #[inline(always)]
 pub(crate) fn id_of_cgroup(cgroup: Typed) -> u64 {
@@ -191,7 +203,32 @@ pub(crate) fn current() -> Typed {
 /// The id of the memory cgroup that a task belongs to.
 #[inline(always)]
 pub(crate) fn memcg_id_of_task(task: Typed) -> u64 {
-    let css = task.follow(fact!(task_cgroups)).follow(fact!(css_set_memory));
+    id_of_css(css_of_task(task))
+}
+
+/// As [`memcg_id_of_task`], without the rest of the way where the task belongs to the owner of the page.
+#[inline(always)]
+fn memcg_id_of(task: Typed, owner: u64, owner_id: u64) -> u64 {
+    let css = css_of_task(task);
+    // A `mem_cgroup` holds its `cgroup_subsys_state`: where, the offsets of one and the same pointer in both tell.
+    let css_of_owner = owner
+        .wrapping_add(u64::from(fact!(memcg_cgroup)))
+        .wrapping_sub(u64::from(fact!(css_cgroup)));
+    if css.addr() == css_of_owner {
+        owner_id
+    } else {
+        id_of_css(css)
+    }
+}
+
+/// The `cgroup_subsys_state` of the memory controller that a task belongs to.
+#[inline(always)]
+fn css_of_task(task: Typed) -> Typed {
+    task.follow(fact!(task_cgroups)).follow(fact!(css_set_memory))
+}
+
+#[inline(always)]
+fn id_of_css(css: Typed) -> u64 {
     id_of_cgroup(css.follow(fact!(css_cgroup)))
 }
 
@@ -220,11 +257,11 @@ pub(crate) fn culprit(ctx: &impl EbpfContext, task: Typed, owner: u64, owner_id:
     if state == 0 {
         return Culprit {
             kind: advised(task, flags),
-            cgroup: memcg_id_of_task(task),
+            cgroup: memcg_id_of(task, owner, owner_id),
         };
     }
     if fact!(sc_target) == ABSENT || fact!(sc_reclaim_state) == ABSENT {
-        return bracketed(ctx, task);
+        return bracketed(ctx, task, owner, owner_id);
     }
     let control = state - u64::from(fact!(sc_reclaim_state));
     let (proactive, target) = if can_cast() {
@@ -246,18 +283,18 @@ pub(crate) fn culprit(ctx: &impl EbpfContext, task: Typed, owner: u64, owner_id:
     if proactive & (1 << (fact!(sc_proactive_bit) & 7)) != 0 {
         return Culprit {
             kind: reclaim_kind::PROACTIVE,
-            cgroup: memcg_id_of_task(task),
+            cgroup: memcg_id_of(task, owner, owner_id),
         };
     }
     if target == 0 {
         Culprit {
             kind: reclaim_kind::DIRECT,
-            cgroup: memcg_id_of_task(task),
+            cgroup: memcg_id_of(task, owner, owner_id),
         }
     } else if fact!(sc_proactive) == ABSENT && fact!(memory_reclaim) != ABSENT {
         Culprit {
             kind: reclaim_kind::MEMCG,
-            cgroup: memcg_id_of_task(task),
+            cgroup: memcg_id_of(task, owner, owner_id),
         }
     } else if target == owner {
         Culprit {
@@ -288,8 +325,8 @@ fn advised(task: Typed, flags: u32) -> u32 {
 
 /// Without `scan_control` in the BTF: the reclaim the task has begun, if we saw it begin.
 #[inline(always)]
-fn bracketed(ctx: &impl EbpfContext, task: Typed) -> Culprit {
-    let cgroup = memcg_id_of_task(task);
+fn bracketed(ctx: &impl EbpfContext, task: Typed, owner: u64, owner_id: u64) -> Culprit {
+    let cgroup = memcg_id_of(task, owner, owner_id);
     // SAFETY: a copy is taken at once; entries are only removed by the same task.
     let kind = match unsafe { STALLED.get(u64::from(ctx.pid())) } {
         Some(start) if start.kind == u64::from(stall_kind::DIRECT) => reclaim_kind::DIRECT,

@@ -98,15 +98,33 @@ pub(crate) fn count_of<const COPY: u32>(total: u32, amount: u64) {
     count(total + COPY * total::COUNT, amount);
 }
 
-/// Counts a swap-out: into this CPU's open run if it is of the same key, else the run so far goes to the map.
+/// This CPU's open run. Only this copy of the program writes it, and it is not re-entered on one CPU; see [`count`].
 #[inline(always)]
-pub(crate) fn count_swap_out<const COPY: u32>(owner: u64, reclaimer: u64, kind: u64, pages: u64) {
-    let Some(run) = OPEN_RUN.get_ptr_mut(COPY) else {
-        return;
-    };
-    // SAFETY: this CPU's slot, and only this program writes it; see `count`. Volatile keeps the order of the
-    // stores, on which the agent's reading relies.
+pub(crate) fn open_run<const COPY: u32>() -> Option<*mut OpenRun> {
+    OPEN_RUN.get_ptr_mut(COPY)
+}
+
+/// The owner of the open run if that is the memory cgroup with this serial number.
+#[inline(always)]
+pub(crate) fn owner_of_run(run: *mut OpenRun, serial: u64) -> Option<u64> {
+    // SAFETY: this CPU's slot; see `open_run`.
+    unsafe { (serial != 0 && (*run).serial == serial).then_some((*run).owner) }
+}
+
+/// Counts a swap-out: into the open run if it is of the same key, else the run so far goes to the map.
+#[inline(always)]
+pub(crate) fn count_swap_out<const COPY: u32>(
+    run: *mut OpenRun,
+    serial: u64,
+    owner: u64,
+    reclaimer: u64,
+    kind: u64,
+    pages: u64,
+) {
+    // SAFETY: this CPU's slot; see `open_run`. Volatile keeps the order of the stores, on which the agent's reading
+    // relies.
     unsafe {
+        (*run).serial = serial;
         if (*run).owner == owner && (*run).reclaimer == reclaimer && (*run).kind == kind {
             (&raw mut (*run).pages).write_volatile((*run).pages.wrapping_add(pages));
             return;

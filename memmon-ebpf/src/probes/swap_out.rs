@@ -99,15 +99,23 @@ fn account<const COPY: u32>(ctx: &BtfTracePointContext, folio: Typed) {
         maps::count_of::<COPY>(total::FILE_PAGES, pages);
         return;
     }
+    let Some(run) = maps::open_run::<COPY>() else {
+        return;
+    };
     let memcg = kread::memcg_of_folio(folio);
-    let owner = if memcg == 0 { 0 } else { kread::id_of_memcg(memcg) };
+    let (mut serial, mut owner) = (0, 0);
+    if memcg != 0 {
+        serial = kread::serial_of_memcg(memcg);
+        // Mostly the last page's: one cache line in place of three.
+        owner = maps::owner_of_run(run, serial).unwrap_or_else(|| kread::id_of_memcg(memcg));
+    }
     if owner == 0 {
         maps::count_of::<COPY>(total::UNATTRIBUTED_PAGES, pages);
         warn!(ctx, "{} pages without a readable owner, memcg {:x}", pages, memcg);
         return;
     }
     let culprit = kread::culprit(ctx, kread::current(), memcg, owner);
-    maps::count_swap_out::<COPY>(owner, culprit.cgroup, u64::from(culprit.kind), pages);
+    maps::count_swap_out::<COPY>(run, serial, owner, culprit.cgroup, u64::from(culprit.kind), pages);
     trace!(
         ctx,
         "{} pages of cgroup {} by cgroup {}, kind {}", pages, owner, culprit.cgroup, culprit.kind

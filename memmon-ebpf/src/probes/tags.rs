@@ -136,11 +136,6 @@ pub(crate) struct Page {
 /// Counts a page of a tagged region, and sends a record if one is due (for every page if all are wanted).
 #[inline(always)]
 pub(crate) fn report(ctx: &impl EbpfContext, page: &Page) {
-    let owner = if page.memcg == 0 {
-        0
-    } else {
-        kread::id_of_memcg(page.memcg)
-    };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let mut suppressed = 0;
@@ -151,7 +146,7 @@ pub(crate) fn report(ctx: &impl EbpfContext, page: &Page) {
             None => return,
         }
     }
-    send(ctx, page, owner, suppressed, now);
+    send(ctx, page, suppressed, now);
 }
 
 /// Counts; the pages that went without a record if one is due.
@@ -193,7 +188,12 @@ fn hit(label: u32, pages: u64, now: u64) -> Option<u64> {
 }
 
 #[inline(always)]
-fn send(ctx: &impl EbpfContext, page: &Page, owner: u64, suppressed: u64, now: u64) {
+fn send(ctx: &impl EbpfContext, page: &Page, suppressed: u64, now: u64) {
+    let owner = if page.memcg == 0 {
+        0
+    } else {
+        kread::id_of_memcg(page.memcg)
+    };
     let culprit = kread::culprit(ctx, kread::current(), page.memcg, owner);
     let start = kread::load(page.task, page_fact!(task_start));
     let Some(mut entry) = PAGES.reserve::<PageRecord>(0) else {

@@ -105,6 +105,7 @@ fn values(btf: &Btf) -> Vec<(&'static str, Option<u32>)> {
         (plan::OBJCG_OWNS, btf.member("obj_cgroup", "is_root").map(|_| 1)),
         (plan::OBJCG_MEMCG, offset("obj_cgroup", "memcg")),
         ("mem_cgroup.css.cgroup", offset("mem_cgroup", "css.cgroup")),
+        ("mem_cgroup.css.serial_nr", offset("mem_cgroup", "css.serial_nr")),
         ("cgroup.kn", offset("cgroup", "kn")),
         ("cgroup.root", offset("cgroup", "root")),
         ("cgroup.self.parent", offset("cgroup", "self.parent")),
@@ -248,6 +249,7 @@ pub fn kernel_facts(facts: &Facts) -> KernelFacts {
             ABSENT
         },
         memcg_cgroup: get("mem_cgroup.css.cgroup"),
+        memcg_serial: get("mem_cgroup.css.serial_nr"),
         cgroup_kn: get("cgroup.kn"),
         cgroup_root: get("cgroup.root"),
         cgroup_parent_css: get("cgroup.self.parent"),
