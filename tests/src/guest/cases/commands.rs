@@ -27,6 +27,11 @@ pub const CASES: &[Case] = &[
         seconds: 60,
     },
     Case {
+        name: "commands.config-units-on-lease",
+        run: config_units_on_lease,
+        seconds: 90,
+    },
+    Case {
         name: "commands.adopt",
         run: adopt,
         seconds: 180,
@@ -99,6 +104,59 @@ fn config_units(ctx: &mut Ctx) -> Result<Outcome> {
     let nothing = command(&["--revert"])?;
     ensure!(nothing.contains("nothing is installed"), "{nothing}");
     Outcome::passed("shown, installed, in force, found there, removed")
+}
+
+/// While memmon holds a limit that the drop-in sets as well, the lease goes on, and what is left after its end is what
+/// the unit's files say: with the drop-in, and without it.
+fn config_units_on_lease(ctx: &mut Ctx) -> Result<Outcome> {
+    const INSTALLED: &str = "leased-installed.service";
+    const REMOVED: &str = "leased-removed.service";
+    ctx.swap_on_zram(128)?;
+    let mut units = Vec::new();
+    for name in [INSTALLED, REMOVED] {
+        units.push(ctx.workload(name, &Hold::mib(4))?.unit);
+        let drop_ins = PathBuf::from(format!("/etc/systemd/system/{name}.d"));
+        ctx.undo().note(&Undo::DaemonReload)?;
+        ctx.undo().note(&Undo::Remove(drop_ins))?;
+    }
+    let agent = ctx.agent(&Setup {
+        critical: &[INSTALLED, REMOVED],
+        ..Setup::default()
+    })?;
+    let command = |unit: &str, what: &str| shell::run("memmon", &["config", "units", unit, what]);
+    for unit in &units {
+        push_out(&unit.cgroup()?)?;
+        ctx.wait_tightened(unit)?;
+        command(unit.name(), "--apply")?;
+    }
+    command(REMOVED, "--revert")?;
+    for unit in &units {
+        let (limit, low) = (SwapLimit::of(unit)?, unit.cgroup()?.read("memory.low")?);
+        ensure!(
+            limit.file == "0" && limit.property == "0" && (low != "0") == (unit.name() == INSTALLED),
+            "{}: {limit:?}, memory.low is {low}",
+            unit.name()
+        );
+    }
+    agent.stop()?;
+    ctx.require_limit(
+        &units[0],
+        &SwapLimit {
+            file: "0".to_owned(),
+            property: "0".to_owned(),
+            drop_ins: Vec::new(),
+        },
+    )?;
+    ctx.require_limit(&units[1], &SwapLimit::untouched())?;
+    for unit in &units {
+        let low = unit.cgroup()?.read("memory.low")?;
+        ensure!(
+            low == unit.property("MemoryLow")?,
+            "{}: memory.low is {low}",
+            unit.name()
+        );
+    }
+    Outcome::passed("installed and removed beside a lease: what is left is what the files say")
 }
 
 /// A process of nobody's unit gets a scope, the scope is protected, and the process goes back.
