@@ -191,6 +191,11 @@ impl Executor {
         let page_size = self.options.page_size;
         let mut result = StepResult::Done;
         let mut now = property;
+        // Without ours in it the property is what the unit's files say, and that may be another than before, even ours.
+        let configured = property.filter(|property| {
+            let before = lease.systemd.as_ref().map(|before| before.value);
+            (plan.reload || !lease.is_ours(*property, page_size)) && Some(*property) != before
+        });
         if let Some(mut file) = self.file_of(lease, facts) {
             let wanted = match (plan.keep_in_cgroup, property) {
                 (Some(kept), _) => Some(kept),
@@ -200,6 +205,8 @@ impl Executor {
                 {
                     Some(property)
                 }
+                // It was given back what it had.
+                (None, Some(_)) if file.value == lease.old => configured,
                 _ => None,
             };
             if let Some(wanted) = wanted.filter(|wanted| wanted.page_aligned(page_size) != file.value)
@@ -218,6 +225,11 @@ impl Executor {
             .is_some_and(|task| matches!(task.want, Want::Revert { told: true, .. }));
         if let Some(operator) = &plan.operator {
             result = StepResult::Skipped(format!("{operator}: kept"));
+        } else if let Some(configured) = configured {
+            result = StepResult::Skipped(format!(
+                "{} is configured as {configured} now: kept",
+                lease.property
+            ));
         } else if told_before {
             result = StepResult::Confirmed;
         }

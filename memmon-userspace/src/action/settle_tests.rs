@@ -83,20 +83,42 @@ async fn a_lease_in_the_cgroup_file_alone_survives_what_systemd_writes_later() {
 
 #[tokio::test]
 async fn an_edited_unit_file_is_what_comes_back() {
-    let mut rig = Rig::protected().await;
-    // Ours masks it until it is gone.
-    rig.state()
-        .units
-        .get_mut(UNIT)
-        .unwrap()
-        .fragment
-        .insert("MemorySwapMax".into(), 2 << 30);
-    assert!(rig.daemon_reload().await.is_empty());
-    assert_eq!(rig.property(), 0);
-    rig.executor.revert_all("SIGTERM");
-    rig.settle().await;
-    assert_eq!(rig.property(), 2 << 30);
-    rig.assert_untouched(&(2_u64 << 30).to_string());
+    for late in [false, true] {
+        let mut rig = Rig::protected().await;
+        rig.state().late = late;
+        // Ours masks it until it is gone.
+        rig.state()
+            .units
+            .get_mut(UNIT)
+            .unwrap()
+            .fragment
+            .insert("MemorySwapMax".into(), 2 << 30);
+        assert!(rig.daemon_reload().await.is_empty());
+        assert_eq!(rig.property(), 0);
+        rig.executor.revert_all("SIGTERM");
+        rig.settle().await;
+        assert_eq!(rig.property(), 2 << 30);
+        rig.assert_untouched(&(2_u64 << 30).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_is_configured_as_ours_since_stays() {
+    for late in [false, true] {
+        let mut rig = Rig::protected().await;
+        rig.state().late = late;
+        let (base, file) = ("etc/systemd/system", "60-theirs.conf");
+        rig.state().drop_in(base, UNIT, file, "MemorySwapMax", 0);
+        assert!(rig.daemon_reload().await.is_empty());
+        rig.executor.revert_all("SIGTERM");
+        let outcomes = rig.settle().await;
+        assert!(
+            matches!(&outcomes.last().unwrap().result, StepResult::Skipped(why) if why.contains("configured as 0 now")),
+            "{outcomes:?}"
+        );
+        assert_eq!(rig.property(), 0);
+        rig.assert_untouched("0");
+    }
 }
 
 #[tokio::test]

@@ -139,6 +139,9 @@ fn config_units_on_lease(ctx: &mut Ctx) -> Result<Outcome> {
         );
     }
     agent.stop()?;
+    agent.told(ctx, Message::LeaseKept, INSTALLED, |entry| {
+        entry.text().contains("configured as 0 now")
+    })?;
     ctx.require_limit(
         &units[0],
         &SwapLimit {
