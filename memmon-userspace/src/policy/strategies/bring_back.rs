@@ -47,6 +47,7 @@ pub(super) fn critical_units(ledger: &mut Ledger<'_>, ram: Situation) {
             anon: false,
             only_ask: false,
             pressure: 100.0,
+            below: None,
         };
         reduce::take(ledger, missing, reach, &why);
     }

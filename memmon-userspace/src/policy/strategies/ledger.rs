@@ -125,6 +125,11 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn readiness(&self, unit: &str, action: StrategyAction) -> Readiness {
+        let same = |strategy: &Strategy| strategy.action == action && strategy.unit.as_deref() == Some(unit);
+        if self.plan.iter().any(same) {
+            // One step at a time.
+            return Readiness::CoolingDown;
+        }
         self.state.readiness(unit, action, self.rules, self.now)
     }
 

@@ -1,7 +1,7 @@
 //! What to do about the host: one pure function, `(HostSnapshot, Rules, StrategyState, now) -> ranked strategies`.
 //!
 //! The reflex answers a page; this is the judgement. The order is the rank: protect critical units, bring them
-//! back, then take from the others, those of priority low first.
+//! back, make room below the limits that push them out, then take from the others, those of priority low first.
 
 mod bring_back;
 mod ease;
@@ -10,6 +10,7 @@ mod ledger;
 mod proactive;
 mod protect;
 mod reduce;
+mod relieve;
 mod rules;
 mod state;
 
@@ -145,9 +146,12 @@ pub fn strategies(
     if situation.swap_high {
         bring_back::critical_units(&mut ledger, situation.ram);
     }
+    // When RAM is critical everybody is taken from, wherever they are.
+    let relieving = situation.ram < Situation::Critical && relieve::below_limits(&mut ledger);
     match situation.ram {
         Situation::Critical => reduce::critical(&mut ledger),
         Situation::High => reduce::high(&mut ledger),
+        Situation::Normal if relieving => {}
         Situation::Normal => proactive::gently(&mut ledger),
     }
     HostDecision {

@@ -37,6 +37,7 @@ pub(super) fn gently(ledger: &mut Ledger<'_>) {
         anon: true,
         only_ask: false,
         pressure: f64::from(proactive.pressure) / 10.0,
+        below: None,
     };
     reduce::take(ledger, amount, reach, &why);
 }

@@ -1,6 +1,7 @@
 //! Taking memory from those who may be taken from: low first, asked first, cache before anonymous memory.
 
 use super::ledger::Ledger;
+use super::relieve::is_below;
 use super::state::Readiness;
 use super::{StrategyAction, Target};
 use crate::config::Priority;
@@ -8,10 +9,10 @@ use crate::policy::headroom::Size;
 use crate::policy::host::UnitView;
 
 /// Less than this is not worth a step, bytes.
-const LEAST: u64 = 1 << 20;
+pub(super) const LEAST: u64 = 1 << 20;
 /// Share of the last 10 s, in percent, with a task stalled on memory from which a unit is thrashing: what is
 /// paged out then comes straight back.
-const THRASHING: f64 = 25.0;
+pub(super) const THRASHING: f64 = 25.0;
 /// How to have swap that needs no disk.
 const NO_SWAP: &str = "no swap is set up, so anonymous memory has nowhere to go: zram keeps it compressed in RAM \
     (install systemd-zram-generator, or zramctl --find --size, mkswap and swapon)";
@@ -20,7 +21,7 @@ const ONLY_DISK: &str = "swap is on a disk only: zswap would keep pages compress
 
 /// How far one call may go.
 #[derive(Clone, Copy)]
-pub(super) struct Reach {
+pub(super) struct Reach<'a> {
     /// The last priority that is taken from.
     pub(super) up_to: Priority,
     /// Anonymous memory as well.
@@ -29,6 +30,8 @@ pub(super) struct Reach {
     pub(super) only_ask: bool,
     /// Units with more pressure than this are left alone, percent of the last 10 s.
     pub(super) pressure: f64,
+    /// Only units whose cgroup is below this one.
+    pub(super) below: Option<&'a str>,
 }
 
 /// RAM is critical: take what is needed to leave that situation.
@@ -44,6 +47,7 @@ pub(super) fn critical(ledger: &mut Ledger<'_>) {
         anon: true,
         only_ask: false,
         pressure: THRASHING,
+        below: None,
     };
     let missing = take(ledger, need, reach, &why);
     if need > 0 && missing == need {
@@ -66,6 +70,7 @@ pub(super) fn high(ledger: &mut Ledger<'_>) {
         anon: false,
         only_ask: true,
         pressure: THRASHING,
+        below: None,
     };
     take(ledger, need, reach, &why);
     ledger.idle(
@@ -94,7 +99,7 @@ fn above(ledger: &Ledger<'_>, share: f64) -> u64 {
 }
 
 /// Plans to take `need` bytes and returns what could not be planned.
-pub(super) fn take(ledger: &mut Ledger<'_>, mut need: u64, reach: Reach, why: &str) -> u64 {
+pub(super) fn take(ledger: &mut Ledger<'_>, mut need: u64, reach: Reach<'_>, why: &str) -> u64 {
     if !ledger.snapshot.kernel.reclaim && !reach.only_ask && need >= LEAST {
         ledger.idle("this kernel has no memory.reclaim (from 6.1): memmon can only ask".to_owned());
     }
@@ -102,7 +107,8 @@ pub(super) fn take(ledger: &mut Ledger<'_>, mut need: u64, reach: Reach, why: &s
         if priority > reach.up_to {
             break;
         }
-        let mut donors: Vec<&UnitView> = ledger.donors(priority).collect();
+        let within = |unit: &&UnitView| reach.below.is_none_or(|above| is_below(&unit.cgroup, above));
+        let mut donors: Vec<&UnitView> = ledger.donors(priority).filter(within).collect();
         donors.sort_by_key(|unit| (std::cmp::Reverse(ledger.spare(&unit.cgroup)), unit.unit.as_str()));
         for unit in donors {
             if need < LEAST {
@@ -115,7 +121,7 @@ pub(super) fn take(ledger: &mut Ledger<'_>, mut need: u64, reach: Reach, why: &s
 }
 
 /// Plans to take up to `need` bytes from `unit`; returns how much that is, or is held back for its next turn.
-fn take_from(ledger: &mut Ledger<'_>, unit: &UnitView, need: u64, reach: Reach, why: &str) -> u64 {
+fn take_from(ledger: &mut Ledger<'_>, unit: &UnitView, need: u64, reach: Reach<'_>, why: &str) -> u64 {
     let stalled = unit.pressure.map_or(0.0, |pressure| pressure.some.avg10);
     if stalled >= reach.pressure {
         ledger.idle(format!(

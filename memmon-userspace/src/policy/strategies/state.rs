@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Rules, Strategy, StrategyAction};
+use super::{Rules, Strategy, StrategyAction, relieve};
 use crate::policy::host::HostSnapshot;
 use crate::policy::{MonoTime, Situation, SituationState};
 
@@ -28,6 +28,9 @@ pub struct StrategyState {
     tried: BTreeMap<(String, StrategyAction), Tried>,
     /// When steps that take memory were begun, within the last minute.
     recent: VecDeque<MonoTime>,
+    /// A limit pushes out pages that are to stay, and others make room below it.
+    #[serde(default)]
+    relieving: bool,
     /// When the day of the proactive ceiling began, and bytes taken in it.
     taken_ahead: (MonoTime, u64),
 }
@@ -64,7 +67,9 @@ impl StrategyState {
         if now.since(self.taken_ahead.0) >= DAY {
             self.taken_ahead = (now, 0);
         }
-        if self.situation.ram == Situation::Normal && !rules.proactive.enabled {
+        self.relieving =
+            self.situation.ram < Situation::Critical && !relieve::pressed(snapshot, rules, now).is_empty();
+        if self.situation.ram == Situation::Normal && !self.relieving && !rules.proactive.enabled {
             self.asked.clear();
         } else {
             self.asked.retain(|_, at| now.since(*at) < ASK_AGAIN);
@@ -82,7 +87,7 @@ impl StrategyState {
         }
         if strategy.action == StrategyAction::ReleaseRequest {
             self.asked.insert(unit.clone(), now);
-        } else if strategy.takes() && self.situation.ram == Situation::Normal {
+        } else if strategy.takes() && self.is_ahead() {
             self.taken_ahead.1 = self.taken_ahead.1.saturating_add(strategy.amount.unwrap_or(0));
         }
         let useless = self
@@ -99,6 +104,11 @@ impl StrategyState {
             useless,
         };
         self.tried.insert((unit, strategy.action), tried);
+    }
+
+    /// What is taken now is taken before there is any need.
+    pub fn is_ahead(&self) -> bool {
+        self.situation.ram == Situation::Normal && !self.relieving
     }
 
     /// A step has ended and gained so many bytes. It helped if that is an eighth of what was asked for.
@@ -160,7 +170,7 @@ impl StrategyState {
                 .at
                 .after(rules.strategies.cool_down.saturating_mul(1 << doublings))
         });
-        let busy = self.situation.ram > Situation::Normal || self.situation.swap_high;
+        let busy = self.situation.ram > Situation::Normal || self.situation.swap_high || self.relieving;
         let situation = self.situation.look_again(rules.thresholds, now);
         graces
             .chain(pauses)

@@ -15,7 +15,7 @@ use crate::{
     },
     export::{dbus::Signal, json::report::StrategyField},
     policy::{
-        Action, Decision, HostDecision, HostSnapshot, LimitChange, MonoTime, Planned, Situation, Strategy,
+        Action, Decision, HostDecision, HostSnapshot, LimitChange, MonoTime, Planned, Strategy,
         StrategyAction, Target,
     },
     source::cgroupfs::CgroupRoot,
@@ -173,14 +173,13 @@ impl Agent {
         else {
             return refused("memmon only observes here");
         };
-        let ahead = self.judge.state.situation.ram == Situation::Normal;
         let order = Reclaim {
             unit: unit.clone(),
             cgroup: cgroup.clone(),
             inode: *inode,
             amount,
             swappiness,
-            pressure: if ahead {
+            pressure: if self.judge.state.is_ahead() {
                 self.config.proactive.pressure
             } else {
                 PRESSURE

@@ -5,10 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use memmon::export::journal::Message;
 
+use super::strategies::require_asked_first;
 use crate::guest::{
     Case, Ctx, Outcome,
     agent::{Agent, Setup, SwapLimit, leases, leases_of, push_out},
     cgroup::Cgroup,
+    memory_stat,
     units::{Unit, daemon_reload},
     workload::{Hold, Workload},
 };
@@ -24,6 +26,11 @@ pub const CASES: &[Case] = &[
         name: "limits.zero-and-its-price",
         run: zero,
         seconds: 150,
+    },
+    Case {
+        name: "limits.who-shares-it-gives-way",
+        run: shared,
+        seconds: 180,
     },
     Case {
         name: "limits.growth-gives-swap-back",
@@ -141,6 +148,61 @@ fn auto(ctx: &mut Ctx) -> Result<Outcome> {
     agent.stop()?;
     Outcome::passed(format!(
         "{HOLD_MIB} MiB each with {LIMIT}: both alive, both named"
+    ))
+}
+
+/// The limit is a slice's, and a low unit shares it: it gives way, although the host has room, and all of the critical
+/// one fits again.
+fn shared(ctx: &mut Ctx) -> Result<Outcome> {
+    const CRITICAL: &str = "shares-critical.service";
+    const LOW: &str = "shares-low.service";
+    const MAX_MIB: u64 = 160;
+    ctx.swap_on_zram(256)?;
+    let slice = ctx.unit_file("shares.slice", &format!("[Slice]\nMemoryMax={MAX_MIB}M\n"))?;
+    slice.start()?;
+    let start = |name, mib| {
+        let hold = Hold {
+            service: "Slice=shares.slice",
+            ..Hold::mib(mib)
+        };
+        ctx.workload(name, &hold)
+    };
+    let critical = start(CRITICAL, 32)?;
+    let agent = ctx.agent_installed(&Setup::default())?;
+    ctx.agent_config(&format!(
+        "[units]\n\"{CRITICAL}\" = \"critical\"\n\"{LOW}\" = \"low\"\n\
+         [strategies]\ngrace = \"1s\"\ncool_down = \"2s\"\n"
+    ))?;
+    agent.unit.start()?;
+    // More than fits, so that the idle unit's pages go.
+    let low = start(LOW, MAX_MIB - 16)?;
+    agent.told(ctx, Message::AlarmRaised, CRITICAL, |alarm| {
+        alarm.text().contains("of /shares.slice")
+    })?;
+    let cgroup = slice.cgroup()?;
+    let used = || cgroup.number("memory.current").map(|bytes| bytes >> 20);
+    ctx.wait("the low unit has given way", || {
+        Ok((used()? <= MAX_MIB - 60).then_some(()))
+    })
+    .with_context(|| format!("{:?} of {MAX_MIB} MiB are in use: {:?}", used(), agent.said()))?;
+    let gave = low.unit.cgroup()?.number("memory.swap.current")? >> 20;
+
+    let own = critical.unit.cgroup()?;
+    let taken = |deadline| memory_stat::settled(&own, "pgsteal", deadline);
+    let before = taken(ctx.deadline())?;
+    critical.tell("verify")?;
+    let after = taken(ctx.deadline())?;
+    ensure!(
+        before.is_some() && before == after,
+        "read back, it was reclaimed again: {before:?} pages before, {after:?} after"
+    );
+    let kills = oom_kills(&cgroup)?;
+    ensure!(kills == 0, "{kills} processes were killed");
+    require_asked_first(&agent.said()?)?;
+    agent.stop()?;
+    ctx.require_limit(&critical.unit, &SwapLimit::untouched())?;
+    Outcome::passed(format!(
+        "{gave} MiB of the low unit are in swap, all of the critical one fits"
     ))
 }
 

@@ -19,6 +19,7 @@ struct Drawn {
     max: Option<u64>,
     swapped: u64,
     name: usize,
+    lost: bool,
 }
 
 const SLICES: [&str; 4] = [
@@ -45,16 +46,20 @@ fn unit() -> impl Strategy<Value = Drawn> {
         proptest::option::of(0..3000_u64),
         prop_oneof![Just(0_u64), 0..500_u64],
         prop_oneof![4 => Just(0_usize), 1 => 0..NAMES.len()],
+        any::<bool>(),
     )
-        .prop_map(|(slice, priority, current, low, max, swapped, name)| Drawn {
-            slice,
-            priority,
-            current,
-            low,
-            max,
-            swapped,
-            name,
-        })
+        .prop_map(
+            |(slice, priority, current, low, max, swapped, name, lost)| Drawn {
+                slice,
+                priority,
+                current,
+                low,
+                max,
+                swapped,
+                name,
+                lost,
+            },
+        )
 }
 
 fn any_host() -> impl Strategy<Value = HostSnapshot> {
@@ -69,38 +74,45 @@ fn any_host() -> impl Strategy<Value = HostSnapshot> {
         any::<(bool, bool)>(),
         proptest::collection::vec(unit(), 0..12),
         0..2000_u64,
+        proptest::option::of(0..9000_u64),
     )
-        .prop_map(|(percent, swap, (reclaim, swappiness), units, slice_low)| {
-            let mut host = host(percent);
-            host.swap = swap;
-            host.kernel.reclaim = reclaim;
-            host.kernel.swappiness = swappiness && reclaim;
-            for (number, drawn) in units.into_iter().enumerate() {
-                let name = match NAMES[drawn.name] {
-                    "job" => format!("job-{number}.service"),
-                    other => format!("{other}.service"),
-                };
-                let path = format!("{}/{name}", SLICES[drawn.slice]);
-                if host.cgroups.contains_key(&path) {
-                    continue;
+        .prop_map(
+            |(percent, swap, (reclaim, swappiness), units, slice_low, slice_max)| {
+                let mut host = host(percent);
+                host.swap = swap;
+                host.kernel.reclaim = reclaim;
+                host.kernel.swappiness = swappiness && reclaim;
+                for (number, drawn) in units.into_iter().enumerate() {
+                    let name = match NAMES[drawn.name] {
+                        "job" => format!("job-{number}.service"),
+                        other => format!("{other}.service"),
+                    };
+                    let path = format!("{}/{name}", SLICES[drawn.slice]);
+                    if host.cgroups.contains_key(&path) {
+                        continue;
+                    }
+                    add(
+                        &mut host,
+                        SLICES[drawn.slice],
+                        &name,
+                        drawn.priority,
+                        drawn.current,
+                    );
+                    let cgroup = cgroup_mut(&mut host, &path);
+                    cgroup.low = Limit::Bytes(drawn.low * MIB);
+                    cgroup.max = drawn.max.map_or(Limit::Max, |max| Limit::Bytes(max * MIB));
+                    swap_out(&mut host, &path, drawn.swapped);
+                    if let Some(unit) = host.units.last_mut().filter(|_| drawn.lost) {
+                        unit.last_critical = Some(NOW);
+                    }
                 }
-                add(
-                    &mut host,
-                    SLICES[drawn.slice],
-                    &name,
-                    drawn.priority,
-                    drawn.current,
-                );
-                let cgroup = cgroup_mut(&mut host, &path);
-                cgroup.low = Limit::Bytes(drawn.low * MIB);
-                cgroup.max = drawn.max.map_or(Limit::Max, |max| Limit::Bytes(max * MIB));
-                swap_out(&mut host, &path, drawn.swapped);
-            }
-            if let Some(slice) = host.cgroups.get_mut("/ai.slice") {
-                slice.low = Limit::Bytes(slice_low * MIB);
-            }
-            host
-        })
+                if let Some(slice) = host.cgroups.get_mut("/ai.slice") {
+                    slice.low = Limit::Bytes(slice_low * MIB);
+                    slice.max = slice_max.map_or(Limit::Max, |max| Limit::Bytes(max * MIB));
+                }
+                host
+            },
+        )
 }
 
 /// Bytes above the share of RAM at which the critical situation ends.
@@ -167,7 +179,7 @@ fn check(host: &HostSnapshot, decision: &crate::policy::HostDecision) -> Result<
         }
     }
     prop_assert!(
-        taken <= need(host).max(critical_in_swap(host)),
+        taken <= need(host).max(critical_in_swap(host) + below_limits(host)),
         "{taken} taken, {} needed",
         need(host)
     );
@@ -190,6 +202,13 @@ fn check(host: &HostSnapshot, decision: &crate::policy::HostDecision) -> Result<
         "{back}"
     );
     Ok(())
+}
+
+/// Bytes that may have to be free below the limits of slices.
+fn below_limits(host: &HostSnapshot) -> u64 {
+    let lost = host.units.iter().filter(|unit| unit.last_critical.is_some());
+    lost.map(|unit| (host.cgroups[&unit.cgroup].current / 20).max(64 * MIB))
+        .sum()
 }
 
 fn critical_in_swap(host: &HostSnapshot) -> u64 {

@@ -4,5 +4,6 @@ mod build;
 mod episodes;
 mod invariants;
 mod nasty;
+mod relief;
 mod speed;
 mod usual;
