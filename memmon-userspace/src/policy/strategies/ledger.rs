@@ -24,6 +24,8 @@ pub(super) struct Ledger<'a> {
     /// Room in swap, bytes.
     pub(super) swap_free: u64,
     budget: usize,
+    /// Steps that take memory: no more than the budget allows.
+    taking: Vec<(String, StrategyAction)>,
     /// Steps that had to wait for the budget.
     waiting: usize,
     /// Why nothing was planned, the most telling first.
@@ -54,6 +56,7 @@ impl<'a> Ledger<'a> {
             spare,
             swap_free: snapshot.swap.free(),
             budget: state.budget(rules),
+            taking: Vec::new(),
             waiting: 0,
             idle: Vec::new(),
         }
@@ -125,8 +128,11 @@ impl<'a> Ledger<'a> {
     }
 
     pub(super) fn readiness(&self, unit: &str, action: StrategyAction) -> Readiness {
-        let same = |strategy: &Strategy| strategy.action == action && strategy.unit.as_deref() == Some(unit);
-        if self.plan.iter().any(same) {
+        if self
+            .taking
+            .iter()
+            .any(|(taken, how)| taken == unit && *how == action)
+        {
             // One step at a time.
             return Readiness::CoolingDown;
         }
@@ -148,6 +154,7 @@ impl<'a> Ledger<'a> {
                 return false;
             }
             self.budget -= 1;
+            self.taking.push((unit.unit.clone(), action));
         }
         let id = self
             .snapshot

@@ -174,8 +174,13 @@ fn shared(ctx: &mut Ctx) -> Result<Outcome> {
          [strategies]\ngrace = \"1s\"\ncool_down = \"2s\"\n"
     ))?;
     agent.unit.start()?;
-    // More than fits, so that the idle unit's pages go.
+    // More than fits: used over and over, it takes the idle unit's pages sooner or later.
     let low = start(LOW, MAX_MIB - 16)?;
+    ctx.wait("the slice's limit pushes out the critical unit", || {
+        low.tell("write")?;
+        let alarms = agent.entries(Message::AlarmRaised, CRITICAL)?;
+        Ok((!alarms.is_empty()).then_some(()))
+    })?;
     agent.told(ctx, Message::AlarmRaised, CRITICAL, |alarm| {
         alarm.text().contains("of /shares.slice")
     })?;
