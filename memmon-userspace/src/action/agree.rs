@@ -192,10 +192,12 @@ impl Executor {
         let mut result = StepResult::Done;
         let mut now = property;
         // Without ours in it the property is what the unit's files say, and that may be another than before, even ours.
-        let configured = property.filter(|property| {
-            let before = lease.systemd.as_ref().map(|before| before.value);
-            (plan.reload || !lease.is_ours(*property, page_size)) && Some(*property) != before
-        });
+        let changed = |now: &Limit| {
+            let before = lease.systemd.as_ref();
+            before.is_some_and(|before| before.value != *now)
+                && (plan.reload || !lease.is_ours(*now, page_size))
+        };
+        let configured = property.filter(changed);
         if let Some(mut file) = self.file_of(lease, facts) {
             let wanted = match (plan.keep_in_cgroup, property) {
                 (Some(kept), _) => Some(kept),
