@@ -15,6 +15,8 @@ pub(crate) struct Platform {
     pub(crate) root: &'static str,
     /// Part of `cargo xtask test`; the others are run by `cargo xtask vm matrix`.
     pub(crate) everyday: bool,
+    /// memmon works there; elsewhere it is only asked to say why not.
+    pub(crate) supported: bool,
 }
 
 /// Debian's kernels for virtual machines: small, and without zswap until 6.19.
@@ -22,13 +24,14 @@ const CLOUD: &str = "linux-image-cloud-amd64";
 
 /// Every platform, oldest kernel first.
 pub(crate) const PLATFORMS: &[Platform] = &[
-    // mm_vmscan_writepage instead of mm_vmscan_write_folio, struct page instead of folio.
+    // 5.10: too old, a page does not tell its owner in a way that can be read.
     Platform {
         name: "bullseye",
         suites: &["bullseye"],
         package: CLOUD,
         root: "trixie",
         everyday: false,
+        supported: false,
     },
     // 6.1 and systemd 252: the oldest supported pair.
     Platform {
@@ -37,6 +40,7 @@ pub(crate) const PLATFORMS: &[Platform] = &[
         package: CLOUD,
         root: "bookworm",
         everyday: true,
+        supported: true,
     },
     // 6.12 and systemd 257.
     Platform {
@@ -45,6 +49,7 @@ pub(crate) const PLATFORMS: &[Platform] = &[
         package: CLOUD,
         root: "trixie",
         everyday: true,
+        supported: true,
     },
     // The general kernel of 6.12: zswap before the change of memcg_data in 7.1.
     Platform {
@@ -53,6 +58,7 @@ pub(crate) const PLATFORMS: &[Platform] = &[
         package: "linux-image-amd64",
         root: "trixie",
         everyday: false,
+        supported: true,
     },
     Platform {
         name: "forky",
@@ -60,6 +66,7 @@ pub(crate) const PLATFORMS: &[Platform] = &[
         package: CLOUD,
         root: "trixie",
         everyday: false,
+        supported: true,
     },
     // 7.x: obj_cgroup in memcg_data, memdesc flags, the moved argument of __swap_writepage, zswap.
     Platform {
@@ -68,6 +75,7 @@ pub(crate) const PLATFORMS: &[Platform] = &[
         package: CLOUD,
         root: "trixie",
         everyday: true,
+        supported: true,
     },
 ];
 

@@ -21,6 +21,7 @@ pub mod operator;
 pub mod package;
 pub mod pages;
 pub mod reaction;
+pub mod refusal;
 pub mod reverts;
 pub mod scenario;
 pub mod self_test;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<&'static Case> {
         clients::CASES,
         tags::CASES,
         self_test::CASES,
+        refusal::CASES,
         culprits::CASES,
         swap_in::CASES,
         folios::CASES,
