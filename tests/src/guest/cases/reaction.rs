@@ -128,8 +128,9 @@ fn reactions(agent: &Agent) -> Result<Vec<u64>> {
     Ok(times)
 }
 
-/// Least, quartiles and most.
+/// Least, quartiles and most, and which of them that was: the first would have met something for the first time.
 fn spread(mut values: Vec<u64>) -> serde_json::Value {
+    let slowest = (1..=values.len()).max_by_key(|place| values.get(place - 1));
     values.sort_unstable();
     let at = |quarter: usize| values.get(values.len().saturating_sub(1) * quarter / 4);
     json!({
@@ -137,5 +138,6 @@ fn spread(mut values: Vec<u64>) -> serde_json::Value {
         "least": at(0),
         "quartiles": [at(1), at(2), at(3)],
         "most": at(4),
+        "slowest": slowest,
     })
 }
