@@ -176,6 +176,7 @@ pub(super) fn now() -> MonoTime {
 /// # Errors
 /// If the host cannot be observed or the lease file not be kept.
 pub async fn run(options: AgentOptions, config: Config) -> Result<(), AgentError> {
+    own_memory::keep_little();
     let mut terminate = std::pin::pin!(super::signals::terminate()?);
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let service = Service::new();

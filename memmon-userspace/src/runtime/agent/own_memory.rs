@@ -10,6 +10,16 @@ use rustix::mm::{Advice, MlockAllFlags, madvise, mlockall};
 
 const OOM_SCORE_ADJ: i32 = -900;
 
+/// Has malloc give back what a peak has taken, such as reading all units: by itself it keeps the more the larger blocks
+/// it has seen (mallopt(3), `M_MMAP_THRESHOLD`), and what it keeps is locked.
+pub(super) fn keep_little() {
+    const KEPT: c_int = 128 << 10;
+    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: two numbers. Where it is refused, malloc keeps what it would.
+        unsafe { libc::mallopt(parameter, KEPT) };
+    }
+}
+
 /// Locks the agent's memory and asks the OOM killer to look elsewhere. What is not permitted is told and left.
 pub(super) fn protect() {
     // Reading the kernel's BTF took tens of megabytes, which malloc would keep and we would lock.
