@@ -3,12 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use memmon::decode::MemInfo;
 use serde::Deserialize;
 
@@ -19,7 +17,7 @@ use crate::{
         pagemap, shell,
         undo::Undo,
         units::Unit,
-        workload::Hold,
+        workload::{Hold, tell},
     },
     workload::Range,
 };
@@ -143,17 +141,7 @@ impl Status {
 
 impl Service {
     fn tell(&self, request: &str) -> Result<String> {
-        let mut stream = UnixStream::connect(&self.socket)
-            .with_context(|| format!("connecting to {}", self.socket.display()))?;
-        writeln!(stream, "{request}").context("sending a request")?;
-        let mut answer = String::new();
-        BufReader::new(stream)
-            .read_line(&mut answer)
-            .context("reading an answer")?;
-        match answer.trim_end().split_once(' ') {
-            Some(("ok", rest)) => Ok(rest.to_owned()),
-            _ => bail!("{} to {request:?}: {answer:?}", self.unit.name()),
-        }
+        tell(&self.socket, request).with_context(|| format!("asking {}", self.unit.name()))
     }
 
     fn status(&self) -> Result<Status> {

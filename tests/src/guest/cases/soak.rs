@@ -45,7 +45,12 @@ const BATCH: u32 = 50;
 /// Three units beyond their limits swap as fast as the machine can, while a root shell pushes out a critical
 /// one again and again. The agent neither dies nor grows, and the trace misses no page.
 fn storm(ctx: &mut Ctx) -> Result<Outcome> {
-    let minutes = ctx.run.soak_minutes.unwrap_or(1);
+    let minutes = ctx.run.soak_minutes.unwrap_or(60);
+    ensure!(
+        Duration::from_secs(60 * minutes) > WARM + Duration::from_secs(60),
+        "{minutes} min are over before growth could be seen: give it --minutes {} at least",
+        WARM.as_secs() / 60 + 2
+    );
     ctx.swap_on_zram(512)?;
     let agent = ctx.agent(&Setup {
         critical: &["soak-critical.service"],
